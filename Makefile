@@ -1,0 +1,43 @@
+# Lethe: `make demo` runs the main job, `make test` passes the tests. Both set everything up themselves.
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+# torch's CPU build may lie where pip has been told to look (find-links); uv does not read pip's settings by itself.
+export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+# Without it two OpenMP threads beside any other load ran up to 8 times slower (docs/performance.md).
+export OMP_WAIT_POLICY := PASSIVE
+export BENTOML_DO_NOT_TRACK := True
+export GX_ANALYTICS_ENABLED := false
+
+.PHONY: help setup demo test lint bench clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## create the virtual environment and install everything
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q uv -c constraints.txt
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(STAMP) ## one erasure ticket, from filing to a verified adapter that is live (ARGS="--people 16 --erase 3")
+	$(BIN)/lethe demo $(ARGS)
+
+test: $(STAMP) ## all tests, real components included
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+lint: $(STAMP) ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+bench: $(STAMP) ## every figure that the README quotes
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.subject_search
+
+clean: ## remove what demo and tests made (not the virtual environment)
+	rm -rf .lethe .cache

@@ -1,0 +1,1 @@
+"""From a forget set to a verified adapter. Knows torch and data; knows no HTTP server and no database."""

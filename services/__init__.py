@@ -1,0 +1,1 @@
+"""What runs: the BentoML services, what they share, and the command line."""
