@@ -1,0 +1,88 @@
+"""The `lethe` command. Areas are imported only when called, so that `lethe --help` answers at once."""
+
+import importlib
+import json
+import sys
+from typing import Any
+
+import typer
+import typer.core
+import typer.main
+
+from policies.errors import LetheError
+
+# command -> (module with a typer `app` or a function named like the command, one line of help)
+AREAS: dict[str, tuple[str, str]] = {
+    "demo": ("services.commands.demo", "One erasure ticket, from filing to a verified adapter that is live."),
+    "up": ("services.commands.up", "Start and supervise all services on this host."),
+    "corpus": ("services.commands.corpus", "Make an example corpus of invented people."),
+    "base": ("services.commands.base", "Train or check a base model."),
+    "policy": ("services.commands.policy", "Check, list and show policy packs."),
+    "subject": ("services.commands.subject", "Find a person's records in a corpus; measure the search."),
+    "ticket": ("services.commands.ticket", "Submit, list, show, approve, deny and hold erasure tickets."),
+    "run": ("services.commands.run", "List, show and cancel unlearning runs."),
+    "verify": ("services.commands.verify", "Score answers: KFR, KRR, LS."),
+    "release": ("services.commands.release", "List and show released adapters."),
+    "adapter": ("services.commands.adapter", "Verify a released adapter's signatures."),
+    "report": ("services.commands.report", "The report of a ticket, as JSON or HTML."),
+    "audit": ("services.commands.audit", "Export and verify the audit log."),
+    "key": ("services.commands.key", "API keys."),
+    "runner": ("services.commands.runner", "The training process (started by the unlearning service)."),
+}
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """A command group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of ``AREAS``."""
+        return list(AREAS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import one area and hand out its command; None for an unknown name."""
+        if cmd_name not in AREAS:
+            return None
+        module, text = AREAS[cmd_name]
+        command = typer.main.get_command(importlib.import_module(module).app)
+        command.name, command.help = cmd_name, command.help or text
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the areas without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in AREAS.items()])
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    name="lethe",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Makes a fine-tuned language model forget a person, proves it, and keeps it serving meanwhile.",
+)
+
+
+@app.callback()
+def root() -> None:
+    """The options that every command shares: none."""
+
+
+def main() -> None:
+    """Run the command line; a LetheError becomes a message with its code and remedy, and exit code 2."""
+    try:
+        app()
+    except LetheError as error:
+        if "--json" in sys.argv:
+            print(json.dumps(error.body()))
+        else:
+            print(f"lethe: {error.message} [{error.code}]", file=sys.stderr)
+            for detail in error.details:
+                print(f"  - {detail}", file=sys.stderr)
+            print(f"  {error.kind.remedy}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
