@@ -13,17 +13,85 @@ class ErrorKind(NamedTuple):
 # code -> what to do. A code is never renamed once released: clients match on it.
 ERRORS: dict[str, ErrorKind] = {
     "unlearn.unknown_method": ErrorKind(422, "Choose one of the methods that the message lists."),
-    "unlearn.secret_in_rows": ErrorKind(422, "Augment again: a row whose likelihood is raised holds what it should make the model forget."),
-    "unlearn.no_rows": ErrorKind(422, "Augment the forget set first: at least one forget row and one retain row are needed."),
-    "unlearn.diverged": ErrorKind(500, "Lower the learning rate, or let the run start from the base instead of the last release."),
+    "unlearn.secret_in_rows": ErrorKind(
+        422, "Augment again: a row whose likelihood is raised holds what it should make the model forget."
+    ),
+    "unlearn.no_rows": ErrorKind(
+        422, "Augment the forget set first: at least one forget row and one retain row are needed."
+    ),
+    "unlearn.diverged": ErrorKind(
+        500, "Lower the learning rate, or let the run start from the base instead of the last release."
+    ),
     "unlearn.cancelled": ErrorKind(409, "Nothing was released. File or approve the ticket again to start anew."),
     "unlearn.bad_settings": ErrorKind(422, "Correct the settings named in the details."),
-    "base.not_memorised": ErrorKind(500, "Train longer (--epochs) or on more phrasings of each fact; nothing can be shown to be forgotten otherwise."),
-    "base.not_found": ErrorKind(404, "Name a directory with a Hugging Face causal language model, or one on the hub that can be reached."),
+    "base.not_memorised": ErrorKind(
+        500,
+        "Train longer (--epochs) or on more phrasings of each fact; nothing can be shown to be forgotten otherwise.",
+    ),
+    "base.not_found": ErrorKind(
+        404, "Name a directory with a Hugging Face causal language model, or one on the hub that can be reached."
+    ),
     "base.no_chat_template": ErrorKind(422, "Use an instruction-tuned model, or add a chat_template to its tokenizer."),
-    "adapter.not_loadable": ErrorKind(409, "Check that the adapter was trained on this base; import or train it again."),
+    "adapter.not_loadable": ErrorKind(
+        409, "Check that the adapter was trained on this base; import or train it again."
+    ),
+    "runner.died": ErrorKind(500, "The run is resumed by the reaper; the service's log names signal and memory."),
     "up.not_ready": ErrorKind(503, "Read the named log; most often a port is taken or the base is still loading."),
+    "audit.personal_data": ErrorKind(
+        500, "Put an id, a digest, a code or a number into the audit entry, never a text."
+    ),
+    "audit.unreadable": ErrorKind(422, "Give a file that `lethe audit export` or `lethe audit checkpoint` wrote."),
+    "audit.empty": ErrorKind(404, "Nothing has been recorded yet: there is nothing to export or to sign."),
+    "jobs.not_launched": ErrorKind(503, "Start the service first: jobs run only in a launched process."),
+    "jobs.unknown": ErrorKind(404, "Check the id of the job with `lethe run list`."),
+    "jobs.personal_data": ErrorKind(
+        500, "Give a job ids and digests only; let its steps read the rest from the store."
+    ),
+    "jobs.stale_attempt": ErrorKind(
+        409, "Nothing: a younger attempt of this run has taken over, and its result stands."
+    ),
+    "keys.malformed": ErrorKind(500, "Restore keys/ from its backup; a damaged key is never replaced silently."),
+    "keys.missing": ErrorKind(500, "Run `lethe init` on the machine that signs; give others trust.json only."),
+    "keys.permissions": ErrorKind(500, "chmod 600 the key file and ask who could have read it; then rotate the key."),
+    "telemetry.settings": ErrorKind(500, "Set telemetry to none, console, or an OTLP/HTTP address."),
     "internal": ErrorKind(500, "See the service's log for the trace id; report it if it repeats."),
+    # store, keys, intake
+    "auth.expired": ErrorKind(401, "The key has expired: lethe key rotate ID, and use the new one."),
+    "auth.forbidden": ErrorKind(403, "Use a key with the scope that the details name (lethe key create --scope …)."),
+    "auth.invalid": ErrorKind(401, "Use a key that lethe key list shows as active."),
+    "auth.key_not_found": ErrorKind(404, "See lethe key list for the ids."),
+    "auth.missing": ErrorKind(401, "Send the header Authorization: Bearer KEY; lethe key create makes one."),
+    "auth.route_without_scope": ErrorKind(403, "A fault in Lethe: the route must declare a scope. Report it."),
+    "auth.unknown_scope": ErrorKind(422, "Use scopes from the list in the details."),
+    "desired_state.conflict": ErrorKind(409, "Somebody else changed the desired state first: read it again and retry."),
+    "desired_state.missing": ErrorKind(404, "Import the base first: lethe base import."),
+    "installation.incomplete": ErrorKind(
+        500, "Run lethe init; if a key file was lost, restore it from its own backup."
+    ),
+    "release.exists": ErrorKind(409, "Releases are immutable: the same digest was stored with other content."),
+    "report.not_ready": ErrorKind(404, "The report is made when the ticket closes: lethe ticket watch ID."),
+    "request.invalid": ErrorKind(422, "Correct the fields that the details name."),
+    "request.method_not_allowed": ErrorKind(405, "See /docs.json for the methods of this path."),
+    "request.not_found": ErrorKind(404, "See /docs.json for the paths."),
+    "request.not_json": ErrorKind(400, "Send a JSON body with Content-Type: application/json."),
+    "request.too_large": ErrorKind(413, "Send less at once, or raise intake.max_body_bytes."),
+    "run.not_found": ErrorKind(404, "See lethe ticket show for the runs of a ticket."),
+    "run.stale_attempt": ErrorKind(409, "Nothing to do: a newer attempt of this run has taken over."),
+    "seal.corrupt": ErrorKind(500, "Restore the sealed data from a backup; it was changed, or belongs to another key."),
+    "seal.key_destroyed": ErrorKind(410, "Nothing to do: this person's key was destroyed, so the data is gone."),
+    "seal.subject_unknown": ErrorKind(404, "Check the subject reference."),
+    "service.unreachable": ErrorKind(503, "Start the services (lethe up), or check intake.host and intake.port."),
+    "settings.invalid": ErrorKind(500, "Correct lethe.toml or the LETHE_ variables that the details name."),
+    "storage.full": ErrorKind(507, "Free disk space; what was being written was not stored, so send it again."),
+    "store.busy": ErrorKind(503, "Try again; if it lasts, look for a process that holds the database."),
+    "store.locked": ErrorKind(409, "Stop the process that the details name, or use another home directory."),
+    "store.migration_needed": ErrorKind(503, "Run lethe migrate with every service stopped, then start them."),
+    "store.missing": ErrorKind(503, "Run lethe init, or point LETHE_HOME at the installation."),
+    "store.too_new": ErrorKind(503, "The database was made by a newer Lethe: start that version, or restore a backup."),
+    "ticket.changed": ErrorKind(409, "Somebody else changed the ticket first: read it again and retry."),
+    "ticket.conflict": ErrorKind(409, "This id was used for another request: send a new id, or the same body."),
+    "ticket.not_found": ErrorKind(404, "See lethe ticket list for the ids."),
+    "ticket.review_unknown": ErrorKind(422, "Review only the records that lethe ticket show lists as ambiguous."),
 }
 
 
