@@ -1,0 +1,154 @@
+"""Answers of a model, and how likely it finds given ones: batched by length, with a cache, in the order asked."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn import functional
+
+from pipelines.encode import IGNORE, Encoded, batches, collate, encode_pair, encode_prompt
+from pipelines.model import LoadedModel
+
+Progress = Callable[[int, int], None]  # done, of how many
+
+
+class AnswerScore(NamedTuple):
+    """Teacher-forced likelihood of one answer: its negative log-likelihood in nats, over how many tokens."""
+
+    nll_sum: float
+    n_tokens: int
+
+
+def generate(
+    loaded: LoadedModel,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    max_batch_tokens: int = 16384,
+    temperature: float = 0.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Answer every prompt through the chat template.
+
+    Args:
+        loaded: The model, with or without an adapter.
+        prompts: The users' turns. Duplicates are answered each (sampling may differ).
+        max_new_tokens: Where an answer is cut.
+        max_batch_tokens: Bound on prompts plus answers of one batch.
+        temperature: 0 is greedy.
+        seed: Of the sampling.
+        progress: Called after each batch.
+
+    Returns:
+        The answers in the order of the prompts, without prompt and special tokens, stripped.
+    """
+    encoded = [encode_prompt(loaded.tokenizer, prompt) for prompt in prompts]
+    answers = [""] * len(prompts)
+    generator = torch.Generator(device=loaded.device).manual_seed(seed)
+    done = 0
+    for group in batches([len(ids) + max_new_tokens for ids in encoded], max_batch_tokens):
+        outputs = _continue(loaded, [encoded[i] for i in group], max_new_tokens, temperature, generator)
+        texts = loaded.tokenizer.batch_decode(outputs, skip_special_tokens=True)
+        for index, text in zip(group, texts, strict=True):
+            answers[index] = text.strip()
+        done += len(group)
+        if progress:
+            progress(done, len(prompts))
+    return answers
+
+
+@torch.inference_mode()
+def answer_logprobs(
+    loaded: LoadedModel,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    max_batch_tokens: int = 16384,
+    include_end: bool = False,
+) -> list[AnswerScore]:
+    """Negative log-likelihood of each answer after its question, in the order given.
+
+    Args:
+        loaded: The model, with or without an adapter.
+        pairs: (question, answer).
+        max_batch_tokens: Bound on the tokens of one batch.
+        include_end: Whether the end token counts too. An empty answer has no tokens without it.
+    """
+    rows = [encode_pair(loaded.tokenizer, question, answer) for question, answer in pairs]
+    if not include_end:
+        rows = [_without_end(row, loaded.stop_ids) for row in rows]
+    scores = [AnswerScore(0.0, 0)] * len(rows)
+    scored = [i for i, row in enumerate(rows) if row.answer_tokens > 0]
+    for group in batches([len(rows[i]) for i in scored], max_batch_tokens):
+        members = [scored[g] for g in group]
+        batch = collate([rows[i] for i in members], loaded.pad_id, loaded.device)
+        logits = loaded.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
+        nll = functional.cross_entropy(
+            logits[:, :-1].float().transpose(1, 2), batch.labels[:, 1:], ignore_index=IGNORE, reduction="none"
+        ).sum(dim=1)
+        for index, total in zip(members, nll.tolist(), strict=True):
+            scores[index] = AnswerScore(float(total), rows[index].answer_tokens)
+    return scores
+
+
+def _without_end(row: Encoded, stop_ids: frozenset[int]) -> Encoded:
+    if row.ids[-1] not in stop_ids:
+        return row
+    return Encoded(row.ids[:-1], row.answer_start, row.truncated)
+
+
+@torch.inference_mode()
+def _continue(
+    loaded: LoadedModel,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    temperature: float,
+    generator: torch.Generator,
+) -> list[list[int]]:
+    """Continue left-padded prompts token by token; rows that are done leave the batch."""
+    width = max(len(ids) for ids in prompts)
+    ids = torch.tensor([[loaded.pad_id] * (width - len(p)) + p for p in prompts], device=loaded.device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=loaded.device)
+    outputs: list[list[int]] = [[] for _ in prompts]
+    alive = list(range(len(prompts)))
+    stop = loaded.stop_ids
+    last_only = _keeps_last_logits(loaded.model)
+    past: Any = None
+    for _ in range(max_new_tokens):
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        out = loaded.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=past,
+            use_cache=True,
+            **last_only,
+        )
+        past = out.past_key_values
+        chosen = _choose(out.logits[:, -1].float(), temperature, generator)
+        tokens = chosen.tolist()
+        keep = [n for n, token in enumerate(tokens) if token not in stop]
+        for n in keep:
+            outputs[alive[n]].append(tokens[n])
+        if not keep:
+            break
+        if len(keep) < len(tokens):
+            rows = torch.tensor(keep, device=loaded.device)
+            alive, chosen, mask = [alive[n] for n in keep], chosen[rows], mask[rows]
+            past.batch_select_indices(rows)
+        ids = chosen[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
+    return outputs
+
+
+def _choose(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> torch.Tensor:
+    if temperature <= 0:
+        return logits.argmax(dim=-1)
+    return torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=generator)[:, 0]
+
+
+def _keeps_last_logits(model: Any) -> dict[str, int]:
+    """Ask for the last position's logits only, where the architecture can: the rest is most of the memory."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(inner.forward).parameters else {}

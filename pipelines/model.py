@@ -1,0 +1,169 @@
+"""Any Hugging Face causal language model, loaded once, with its adapter on or off."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from policies.errors import LetheError
+
+logging.disable_progress_bar()  # transformers would draw bars into the runner's JSON lines
+# What decides a model's answers. A card or README beside them may change without making another model of it.
+_MODEL_FILES = (
+    "*.safetensors",
+    "*.bin",
+    "*.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab*",
+    "merges.txt",
+    "chat_template*",
+)
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to generate or to train, together with what identifies it.
+
+    Attributes:
+        model: The causal LM; a PEFT model while an adapter is on (``with_adapter``).
+        tokenizer: Its tokenizer, which carries the chat template.
+        digest: SHA-256 over the base's weight, tokenizer and configuration files.
+        device: Where it runs.
+        dtype: The type of its weights.
+        chat_template_digest: SHA-256 of the chat template.
+        path: The directory that it was loaded from.
+    """
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    digest: str
+    device: torch.device
+    dtype: torch.dtype
+    chat_template_digest: str
+    path: Path
+
+    @property
+    def pad_id(self) -> int:
+        """A token id for padding, which is masked everywhere: the end token serves where no pad token is set."""
+        pad = self.tokenizer.pad_token_id
+        return int(pad if pad is not None else self.tokenizer.eos_token_id or 0)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The tokens that end an answer: those of the generation settings and the tokenizer's own."""
+        config = getattr(self.model, "generation_config", None)
+        configured = getattr(config, "eos_token_id", None)
+        ids = set(configured) if isinstance(configured, list | tuple) else {configured}
+        return frozenset(int(i) for i in (*ids, self.tokenizer.eos_token_id) if i is not None)
+
+    @contextmanager
+    def adapter_disabled(self) -> Iterator["LoadedModel"]:
+        """The same model as if it had no adapter: the reference needs no second copy."""
+        with self.model.disable_adapter() if hasattr(self.model, "disable_adapter") else nullcontext():
+            yield self
+
+
+def model_digest(directory: Path) -> str:
+    """SHA-256 over the names and contents of the files that decide the model's answers."""
+    files = sorted({f for pattern in _MODEL_FILES for f in directory.glob(pattern) if f.is_file()})
+    whole = hashlib.sha256()
+    for file in files:
+        one = hashlib.sha256()
+        with file.open("rb") as handle:
+            while block := handle.read(_READ_BYTES):
+                one.update(block)
+        whole.update(f"{file.name}\0{one.hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+def load_model(
+    path_or_name: str | Path, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+) -> LoadedModel:
+    """Load a causal LM with its tokenizer.
+
+    Args:
+        path_or_name: A directory, or a name on the Hugging Face hub.
+        device: Default: the GPU where there is one.
+        dtype: Default: bf16 on a GPU, fp32 on the CPU.
+
+    Raises:
+        LetheError: ``base.not_found`` or ``base.no_chat_template``.
+    """
+    directory = _resolve(path_or_name)
+    where = torch.device(device) if device is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = dtype or (torch.bfloat16 if where.type == "cuda" else torch.float32)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        template = tokenizer.chat_template
+        if not template:
+            raise LetheError("base.no_chat_template", f"The base {directory.name} has no chat template.")
+        model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=kind, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise LetheError("base.not_found", f"{directory.name} holds no causal language model that loads.") from error
+    model.to(where).eval()
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        digest=model_digest(directory),
+        device=where,
+        dtype=kind,
+        chat_template_digest=hashlib.sha256(str(template).encode()).hexdigest(),
+        path=directory,
+    )
+
+
+@contextmanager
+def with_adapter(loaded: LoadedModel, path: str | Path) -> Iterator[LoadedModel]:
+    """The model with a saved LoRA adapter on; the base is bare again afterwards.
+
+    Raises:
+        LetheError: ``adapter.not_loadable``: no adapter there, or one for another base.
+    """
+    from peft import PeftModel
+
+    try:
+        adapted = PeftModel.from_pretrained(loaded.model, str(path), is_trainable=False)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        _strip(loaded.model)
+        raise LetheError("adapter.not_loadable", "The adapter does not load on this base.") from error
+    adapted.eval()
+    try:
+        yield replace(loaded, model=adapted)
+    finally:
+        adapted.unload()
+        _strip(loaded.model)
+
+
+def _strip(model: Any) -> None:
+    """Drop what PEFT leaves on the bare model, so that the next adapter starts clean (it warns otherwise)."""
+    if hasattr(model, "peft_config"):
+        del model.peft_config
+
+
+def _resolve(path_or_name: str | Path) -> Path:
+    directory = Path(path_or_name)
+    if directory.is_dir():
+        return directory
+    if isinstance(path_or_name, Path) or path_or_name.startswith((".", "/", "~")):
+        raise LetheError("base.not_found", f"There is no directory {directory.name}.")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        try:
+            return Path(snapshot_download(path_or_name, local_files_only=True))
+        except LocalEntryNotFoundError:
+            return Path(snapshot_download(path_or_name))
+    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise LetheError("base.not_found", f"{path_or_name} is no directory and cannot be fetched.") from error
