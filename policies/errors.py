@@ -12,6 +12,18 @@ class ErrorKind(NamedTuple):
 
 # code -> what to do. A code is never renamed once released: clients match on it.
 ERRORS: dict[str, ErrorKind] = {
+    "lifecycle.forbidden": ErrorKind(409, "Look at the current status: only the events that the message lists apply now."),
+    "lifecycle.guarded": ErrorKind(409, "Do first what the message says is missing, then try again."),
+    "ticket.malformed": ErrorKind(422, "Correct the fields named in the details and send the ticket again."),
+    "ticket.unreadable": ErrorKind(422, "Give one JSON object in UTF-8 of at most 64 KiB."),
+    "policy.unknown_regime": ErrorKind(422, "Use one of the regimes that the message lists, or name a pack by its path."),
+    "policy.pack_not_found": ErrorKind(404, "Name a built-in pack (`lethe policy list`) or the path of a YAML file."),
+    "policy.pack_invalid": ErrorKind(422, "Run `lethe policy check PACK` and mend every fault that it names."),
+    "policy.condition_failed": ErrorKind(422, "Mend the named rule: its condition must be true or false for every ticket."),
+    "policy.extension_refused": ErrorKind(
+        409, "Extend before the first period ends, give a reason, and tell the subject first."
+    ),
+    "report.invalid": ErrorKind(422, "Build the report anew with `lethe report TICKET`."),
     "unlearn.unknown_method": ErrorKind(422, "Choose one of the methods that the message lists."),
     "unlearn.secret_in_rows": ErrorKind(
         422, "Augment again: a row whose likelihood is raised holds what it should make the model forget."

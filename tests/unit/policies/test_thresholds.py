@@ -1,0 +1,71 @@
+import pytest
+from pydantic import ValidationError
+
+from policies.thresholds import FLOOR, Thresholds
+
+FLOAT_MIN = [name for name in Thresholds.model_fields if name.endswith("_min")]
+FLOAT_MAX = [name for name in Thresholds.model_fields if name.endswith("_max")]
+
+
+def test_the_defaults_are_those_of_the_issue() -> None:
+    assert Thresholds().model_dump() == {
+        "kfr_min": 0.95,
+        "kfr_lower_bound_min": 0.85,
+        "krr_ratio_min": 0.95,
+        "own_public_ratio_min": 0.85,
+        "ls_ratio_min": 0.9,
+        "ppl_ratio_max": 2.0,
+        "repeat_ratio_max": 1.2,
+        "subject_named_min": 0.95,
+        "other_value_max": 0.02,
+        "earlier_drop_max": 0.05,
+        "min_forget_probes": 60,
+        "min_retain_probes": 200,
+        "control": "optional",
+    }
+
+
+def test_the_defaults_are_above_the_floor() -> None:
+    assert Thresholds().at_least_as_strict_as(FLOOR)
+    assert not FLOOR.at_least_as_strict_as(Thresholds())
+
+
+@pytest.mark.parametrize("name", FLOAT_MIN)
+def test_a_lower_minimum_is_weaker(name: str) -> None:
+    assert Thresholds(**{name: getattr(FLOOR, name) - 0.01}).weaker_than(FLOOR) == (name,)
+
+
+@pytest.mark.parametrize("name", FLOAT_MAX)
+def test_a_higher_maximum_is_weaker(name: str) -> None:
+    weaker = Thresholds(**{name: getattr(FLOOR, name) + 0.01})
+    assert weaker.weaker_than(FLOOR) == (name,)
+
+
+def test_counts_and_the_control_are_compared_too() -> None:
+    assert Thresholds(min_forget_probes=29).weaker_than(FLOOR) == ("min_forget_probes",)
+    assert Thresholds(min_retain_probes=99).weaker_than(FLOOR) == ("min_retain_probes",)
+    assert Thresholds().weaker_than(Thresholds(control="required")) == ("control",)
+    assert Thresholds(control="required").at_least_as_strict_as(Thresholds())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"kfr_min": 1.1},
+        {"kfr_min": -0.1},
+        {"kfr_min": "0.95"},
+        {"kfr_min": float("nan")},
+        {"ppl_ratio_max": 0.5},
+        {"min_forget_probes": 0},
+        {"min_forget_probes": 60.5},
+        {"control": "sometimes"},
+        {"kfr_minimum": 0.95},
+    ],
+)
+def test_values_out_of_range_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Thresholds.model_validate(values)
+
+
+def test_every_field_says_what_it_means() -> None:
+    assert all(field.description for field in Thresholds.model_fields.values())
