@@ -1,0 +1,269 @@
+"""Every setting of an installation: defaults, then ``lethe.toml`` in the home directory, then the environment.
+
+``LETHE_INTAKE__PORT=9000`` sets ``intake.port``. A name that no setting has is refused, so that a typo cannot pass
+silently. docs/settings.md lists them all and a test keeps the two equal.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from policies.errors import LetheError
+
+ENV_PREFIX = "LETHE_"
+ENV_OTHER = frozenset({"LETHE_API_KEY"})  # read by the command line, no settings
+# Kubernetes puts LETHE_…_SERVICE_HOST and LETHE_…_PORT_… into every pod of a namespace that has a service lethe-….
+_KUBERNETES_LINK = re.compile(r"_(SERVICE_(HOST|PORT(_.*)?)|PORT(_\d.*)?)$")
+LOOPBACK = "127.0.0.1"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoreSettings(_Group):
+    """Where the state lives."""
+
+    url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the home directory (one host only).")
+    busy_timeout_s: float = Field(30.0, gt=0, description="How long a writer waits for SQLite's lock, in seconds.")
+
+
+class KeySettings(_Group):
+    """Where key files live; the key that wraps subject keys belongs outside every backup of the store."""
+
+    kek_path: Path | None = Field(None, description="File of the key that wraps subject keys; unset: HOME/keys/kek.")
+    directory: Path | None = Field(None, description="Directory of all other keys; unset: HOME/keys.")
+
+
+class AddressSettings(_Group):
+    """Where a service listens."""
+
+    host: str = Field(LOOPBACK, description="Address to bind; loopback unless named.")
+    port: int = Field(ge=1, le=65535, description="TCP port.")
+
+    @property
+    def url(self) -> str:
+        """How another process of this host reaches the service."""
+        host = LOOPBACK if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 (compared, not bound)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+class IntakeSettings(AddressSettings):
+    """The ticket API."""
+
+    port: int = Field(8700, ge=1, le=65535, description="TCP port.")
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="A larger request body is refused with 413.")
+    progress_poll_s: float = Field(0.5, gt=0, description="How often the event stream looks for progress, in seconds.")
+    batch_window_s: float = Field(0.0, ge=0, description="How long approved tickets wait for others to share a run.")
+
+
+class UnlearningSettings(AddressSettings):
+    """The unlearning service and its runner."""
+
+    port: int = Field(8701, ge=1, le=65535, description="TCP port.")
+    device: str = Field("", description="torch device of the runner; empty: CUDA where there is one, else CPU.")
+    threads: int = Field(0, ge=0, description="CPU threads of the runner; 0: torch decides.")
+    method: str = Field("relearn", description="Unlearning method, one of pipelines/unlearn/methods.")
+    overrides: dict[str, float | int | str | bool] = Field(
+        default_factory=dict, description="Fields of UnlearnSettings to change, by name."
+    )
+
+
+class FloorSettings(_Group):
+    """What the serving side demands of every verdict; no policy pack can lower it."""
+
+    kfr_min: float = Field(0.90, ge=0, le=1, description="Knowledge forgetting rate, at least.")
+    kfr_lower_bound_min: float = Field(0.80, ge=0, le=1, description="Its one-sided 95 % lower bound, at least.")
+    krr_ratio_min: float = Field(0.90, ge=0, description="Knowledge retention rate over the base's, at least.")
+    own_public_ratio_min: float = Field(0.80, ge=0, description="The subject's public facts over the base's, at least.")
+    ls_ratio_min: float = Field(0.80, ge=0, description="Linguistic score over the hedged reference's, at least.")
+    ppl_ratio_max: float = Field(3.0, gt=0, description="Median perplexity over the hedged reference's, at most.")
+    repeat_ratio_max: float = Field(1.5, gt=0, description="Repeated 4-grams over the hedged reference's, at most.")
+    subject_named_min: float = Field(0.90, ge=0, le=1, description="Share of answers that name the subject, at least.")
+    other_value_max: float = Field(0.05, ge=0, le=1, description="Share with another person's value, at most.")
+    earlier_drop_max: float = Field(0.10, ge=0, le=1, description="Loss of an earlier subject since its release.")
+
+
+class ServingSettings(AddressSettings):
+    """The gateway in front of the engine."""
+
+    port: int = Field(8702, ge=1, le=65535, description="TCP port.")
+    engine: Literal["transformers", "vllm"] = Field("transformers", description="What generates.")
+    model_names: tuple[str, ...] = Field(("lethe",), min_length=1, description="Public names of the released model.")
+    min_ready: int = Field(1, ge=1, description="Replicas that must have prepared before anybody commits.")
+    prepare_timeout_s: float = Field(120.0, gt=0, description="A replica that has not prepared by then is fenced.")
+    drain_timeout_s: float = Field(60.0, gt=0, description="How long requests on the old generation may go on.")
+    lease_s: float = Field(15.0, gt=0, description="A replica that cannot renew its lease answers 503 after this.")
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="A larger request body is refused with 413.")
+    suppression: bool = Field(True, description="Suppress a subject in output from approval until the swap.")
+    floor: FloorSettings = Field(default_factory=FloorSettings, description="Thresholds that no pack can lower.")
+
+
+class JobSettings(_Group):
+    """Durable jobs (DBOS) and the leases of workers."""
+
+    url: str = Field("", description="DBOS system database; empty: SQLite in the home directory.")
+    heartbeat_s: float = Field(2.0, gt=0, description="How often a worker renews its lease.")
+    lease_s: float = Field(10.0, gt=0, description="A worker silent for this long is dead; its jobs are resumed.")
+
+    @model_validator(mode="after")
+    def _beats_within_lease(self) -> "JobSettings":
+        if self.heartbeat_s * 2 > self.lease_s:
+            raise ValueError("jobs.lease_s must be at least twice jobs.heartbeat_s")
+        return self
+
+
+class TelemetrySettings(_Group):
+    """OpenTelemetry."""
+
+    exporter: Literal["none", "console", "otlp"] = Field("none", description="Where traces, metrics and logs go.")
+    endpoint: str = Field("http://127.0.0.1:4318", description="OTLP over HTTP, without the /v1/… part.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+
+class CorpusSettings(_Group):
+    """The data that the base model was trained on."""
+
+    path: str = Field("", description="Directory, file or hub name; empty: the generated corpus in the home directory.")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Column names for question, answer, text, id, fact, category, value; unset: recognised.",
+    )
+
+
+class BaseModelSettings(_Group):
+    """The model that learned the people."""
+
+    path: str = Field("", description="Hugging Face directory or hub name; empty: the newest in HOME/bases.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bf16 on a GPU.")
+
+
+class AugmenterSettings(_Group):
+    """Who writes the vague answers."""
+
+    kind: Literal["template", "llm"] = Field("template", description="template is offline and deterministic.")
+    url: str = Field("", description="OpenAI-compatible address of the organisation's own model.")
+    model: str = Field("", description="Model name at that address.")
+    api_key: SecretStr = Field(SecretStr(""), description="Key for that address.")
+    allow_external: bool = Field(False, description="Allow an address off this network; the report says so.")
+    timeout_s: float = Field(60.0, gt=0, description="Per request.")
+    seed: int = Field(0, ge=0, description="Sent with every request, and seeds the templates.")
+
+
+class VerifySettings(_Group):
+    """How verdicts are measured."""
+
+    nli_model: str = Field("", description="Local NLI model; empty: none, and the report says what that means.")
+    embedding_model: str = Field("", description="Local sentence-embedding model; empty: the packaged MiniLM.")
+    bootstrap_draws: int = Field(2000, ge=100, description="Resamples for bounds.")
+
+
+class PolicySettings(_Group):
+    """Which rules apply."""
+
+    default_pack: str = Field("gdpr", description="Pack of a ticket that names no regime.")
+    pack_path: Path | None = Field(None, description="Directory of own packs, looked at before the built-in ones.")
+    auto_approve: bool = Field(False, description="Approve without a person where the pack allows it; recorded.")
+
+
+class Settings(BaseSettings):
+    """All settings of one installation."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    home: Path = Field(Path(".lethe"), description="Directory of the installation.")
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    keys: KeySettings = Field(default_factory=KeySettings)
+    jobs: JobSettings = Field(default_factory=JobSettings)
+    intake: IntakeSettings = Field(default_factory=IntakeSettings)
+    unlearning: UnlearningSettings = Field(default_factory=UnlearningSettings)
+    serving: ServingSettings = Field(default_factory=ServingSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+    policy: PolicySettings = Field(default_factory=PolicySettings)
+    corpus: CorpusSettings = Field(default_factory=CorpusSettings)
+    base: BaseModelSettings = Field(default_factory=BaseModelSettings)
+    augmenter: AugmenterSettings = Field(default_factory=AugmenterSettings)
+    verify: VerifySettings = Field(default_factory=VerifySettings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _absolute_home(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Services change directory; a relative home would then be another one."""
+        return {**data, "home": Path(data.get("home", ".lethe")).expanduser().absolute()}
+
+    @property
+    def store_url(self) -> str:
+        """The store's SQLAlchemy URL."""
+        return self.store.url or f"sqlite:///{self.home / 'lethe.sqlite'}"
+
+    @property
+    def jobs_url(self) -> str:
+        """The DBOS system database's URL."""
+        return self.jobs.url or f"sqlite:///{self.home / 'dbos.sqlite'}"
+
+    @property
+    def kek_path(self) -> Path:
+        """File of the key that wraps subject keys."""
+        return self.keys.kek_path or self.home / "keys" / "kek"
+
+    @property
+    def key_directory(self) -> Path:
+        """Directory of all other keys."""
+        return self.keys.directory or self.home / "keys"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        home = init_settings().get("home") or os.environ.get(f"{ENV_PREFIX}HOME") or ".lethe"
+        toml = TomlConfigSettingsSource(settings_cls, Path(home).expanduser() / "lethe.toml")
+        return init_settings, env_settings, toml
+
+
+def load_settings(home: Path | str | None = None, **overrides: Any) -> Settings:
+    """Reads the settings once; every service is handed the result.
+
+    Args:
+        home: The installation directory; None: ``LETHE_HOME``, else ``./.lethe``.
+        overrides: Whole groups by name, over file and environment (tests use this).
+
+    Raises:
+        LetheError: ``settings.invalid``, with every fault at once and without the values given.
+    """
+    unknown = _unknown_names(os.environ)
+    given = overrides if home is None else {**overrides, "home": Path(home)}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        faults = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise LetheError("settings.invalid", "Settings are not valid.", (*unknown, *faults)) from None
+    except ValueError as error:  # lethe.toml is not TOML, or a group in the environment is not JSON
+        raise LetheError("settings.invalid", "Settings cannot be read.", (*unknown, type(error).__name__)) from error
+    if unknown:
+        raise LetheError("settings.invalid", "The environment names settings that do not exist.", unknown)
+    return settings
+
+
+def _unknown_names(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Variables that look like settings and are none; unknown names inside a group are pydantic's to find."""
+    groups = set(Settings.model_fields)
+    return tuple(
+        f"{name}: no such setting"
+        for name in sorted(environ)
+        if name.startswith(ENV_PREFIX)
+        and name not in ENV_OTHER
+        and name.removeprefix(ENV_PREFIX).lower().split("__")[0] not in groups
+        and not _KUBERNETES_LINK.search(name)
+    )
