@@ -1,0 +1,101 @@
+"""What a release says about itself: the card, the erasure watermark, the verdict."""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from policies.canonical import canonical_json, sha256_hex
+from policies.thresholds import Thresholds
+
+Kind = Literal["release0", "unlearning"]
+
+
+def watermark_digest(tickets: Iterable[str]) -> str:
+    """Digest of a set of ticket ids."""
+    return sha256_hex(canonical_json(sorted(set(tickets))))
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Card(_Frozen):
+    """How an adapter was made and what it satisfies; part of the digested content.
+
+    Attributes:
+        kind: ``release0`` is an imported base without any erasure.
+        base_digest: Of the base that the adapter belongs to.
+        tokenizer_digest: Of the tokenizer's files.
+        chat_template_digest: Of the chat template.
+        dtype: Of the weights that were measured.
+        quantisation: Of the base when it was measured; ``none`` for none.
+        parent: Digest of the release that the training started from.
+        watermark: Tickets whose erasure this adapter carries, sorted, without repetition.
+        watermark_digest: Of those ids.
+        data_digests: Keyed digests of what it was trained on.
+        method: Unlearning method.
+        settings: All settings of the method.
+        seed: Of the training.
+        versions: Of the packages that made it.
+        code_version: Of Lethe.
+        created_at: ISO 8601 with offset.
+    """
+
+    kind: Kind
+    base_digest: str
+    tokenizer_digest: str
+    chat_template_digest: str
+    dtype: str
+    quantisation: str = "none"
+    parent: str | None = None
+    watermark: tuple[str, ...] = ()
+    watermark_digest: str = ""
+    data_digests: dict[str, str] = Field(default_factory=dict)
+    method: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+    versions: dict[str, str] = Field(default_factory=dict)
+    code_version: str = ""
+    created_at: str = ""
+
+    @model_validator(mode="after")
+    def _watermark_is_whole(self) -> "Card":
+        if list(self.watermark) != sorted(set(self.watermark)):
+            raise ValueError("watermark: not sorted, or with repetitions")
+        if self.watermark_digest != watermark_digest(self.watermark):
+            raise ValueError("watermark_digest: not the digest of the watermark")
+        return self
+
+
+class Verdict(_Frozen):
+    """The signed part of a verdict: what was decided, on what figures, against which thresholds.
+
+    Attributes:
+        kind: As on the card.
+        outcome: Only ``accepted`` is ever served.
+        thresholds: Every threshold that was applied; None for release 0, where nothing is measured.
+        metrics: Value, bound and sample size of every metric.
+        pack: Name, version and digest of the policy pack.
+        combination: Base, tokenizer, chat template, dtype and quantisation that were measured together.
+        decided_at: ISO 8601 with offset.
+    """
+
+    kind: Kind
+    outcome: str
+    thresholds: Thresholds | None = None
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    pack: dict[str, str] = Field(default_factory=dict)
+    combination: dict[str, str] = Field(default_factory=dict)
+    decided_at: str = ""
+
+
+def combination(card: Card) -> dict[str, str]:
+    """What a verdict is valid for; serving refuses any other combination."""
+    return {
+        "base": card.base_digest,
+        "tokenizer": card.tokenizer_digest,
+        "chat_template": card.chat_template_digest,
+        "dtype": card.dtype,
+        "quantisation": card.quantisation,
+    }
