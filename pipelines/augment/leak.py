@@ -1,0 +1,291 @@
+"""Does a text give a forgotten fact away? One index over all secrets, so that a row costs microseconds."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipelines.augment.wording import EMAIL, GENERIC_PARTS, STOPWORDS, WORD, fold, words
+from pipelines.rows import RowKind, Secret, TrainRow
+from policies.record import Record
+
+LeakKind = Literal["entity", "number", "email", "ngram", "value"]
+
+NGRAM = 5
+_HASHED = 3  # characters of a value that are looked up before the value is compared
+_LONG_NUMBER = 7  # digits from which a number is a phone, an id or a date rather than a count
+_SUFFIX = 6  # a phone is recognised by its last digits, whatever the country code looks like
+_NUMBER = re.compile(r"\d(?:[ ().\-/+]{0,3}\d)*")
+_DIGITS = re.compile(r"\d+")
+_CAPITALISED = re.compile(r"[^\W\d_]\w*(?:['’]\w+)?")
+_SENTENCE_END = re.compile(r"[.!?:]\s+|\n")
+
+VAGUE_KINDS = frozenset({RowKind.FORGET, RowKind.COMPLETION, RowKind.NEIGHBOUR, RowKind.REPLAY})
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """One forgotten fact found in a text. It names the fact, never what was found."""
+
+    fact: str
+    kind: LeakKind
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    letters: str
+    leak: Leak
+    whole_start: bool  # must begin where a word begins: "Ann" is not in "planning"
+    whole_end: bool
+
+
+class LeakCheck:
+    """Finds values, e-mails, numbers, named entities and 5-grams of forgotten answers.
+
+    The strict form is for answers that an augmenter made: any number of a gold answer and any 5-gram with one word
+    beyond the question counts. The plain form is for other people's records, which share ordinary wording and
+    ordinary one-digit numbers with the forgotten ones: there a 5-gram counts only with a telling word in it.
+
+    Args:
+        secrets: What must not be found. Words in ``Secret.allowed`` are no secret of that fact.
+    """
+
+    def __init__(self, secrets: Iterable[Secret]) -> None:
+        self._patterns: dict[str, list[_Pattern]] = {}
+        self._literals: list[tuple[re.Pattern[str], Leak]] = []
+        self._entities: dict[str, list[tuple[tuple[str, ...], Leak]]] = {}
+        self._numbers: dict[str, set[Leak]] = {}
+        self._short_numbers: dict[str, set[Leak]] = {}
+        self._long_numbers: dict[str, set[Leak]] = {}
+        self._ngrams: dict[tuple[str, ...], set[Leak]] = {}
+        self._weak_ngrams: dict[tuple[str, ...], set[Leak]] = {}
+        unwatched = [secret.fact for secret in secrets if not self._add(secret)]
+        self.unwatched: tuple[str, ...] = tuple(unwatched)
+        """Facts that hold nothing to look for: made of function words or of allowed names only."""
+
+    def leaks(self, text: str, *, strict: bool = False) -> tuple[Leak, ...]:
+        """Every fact that the text gives away, once per kind, in a stable order."""
+        folded = fold(text)
+        tokens = WORD.findall(folded)
+        found = {leak for pattern, leak in self._literals if pattern.search(text)}
+        found.update(self._pattern_leaks(tokens))
+        found.update(self._entity_leaks(tokens))
+        found.update(self._number_leaks(folded, strict=strict))
+        found.update(self._ngram_leaks(tokens, strict=strict))
+        return tuple(sorted(found, key=lambda leak: (leak.fact, leak.kind)))
+
+    def row_leaks(self, row: TrainRow) -> tuple[Leak, ...]:
+        """What a training row gives away. Negative rows hold the gold answer on purpose and are not looked at."""
+        if row.kind is RowKind.NEGATIVE:
+            return ()
+        strict = row.kind in VAGUE_KINDS
+        if not row.chat:  # a completion row is one text cut in two: a value may lie across the cut
+            return self.leaks(f"{row.prompt} {row.answer}", strict=strict)
+        return tuple(dict.fromkeys((*self.leaks(row.prompt), *self.leaks(row.answer, strict=strict))))
+
+    # -- building ------------------------------------------------------------------------------------------------
+
+    def _add(self, secret: Secret) -> bool:
+        allowed = frozenset(word for phrase in secret.allowed for word in words(phrase))
+        plain = allowed | STOPWORDS
+        telling: set[str] = set()
+        values = [secret.value] if secret.value else [a for a in secret.answers if len(words(a)) < NGRAM]
+        for value in values:
+            telling.update(self._add_value(secret.fact, value, plain))
+        texts = [*secret.answers, *([secret.value] if secret.value else [])]
+        for text in texts:
+            telling.update(self._add_emails(secret.fact, text, plain))
+            telling.update(self._add_numbers(secret.fact, text, allowed))
+        telling.update(self._add_entities(secret.fact, texts, plain))
+        known = bool(secret.value) and bool(telling)
+        grams = sum(self._add_ngrams(secret.fact, a, plain, telling if known else None) for a in secret.answers)
+        return bool(telling) or grams > 0
+
+    def _add_value(self, fact: str, value: str, plain: frozenset[str]) -> set[str]:
+        tokens = words(value)
+        letters = "".join(tokens)
+        telling = {token for token in tokens if token not in plain}
+        leak = Leak(fact, "value")
+        if len(letters) < _HASHED:  # a blood group, a grade: "O+" is a secret, "o" is not
+            stripped = value.strip()
+            if letters and (telling or stripped.lower() not in plain):
+                edge = re.escape(stripped)
+                self._literals.append((re.compile(rf"(?<!\w){edge}(?![\w+-])"), leak))
+                return telling or {letters}
+            return set()
+        if telling:
+            self._add_pattern(letters, leak)
+        return telling
+
+    def _add_pattern(self, letters: str, leak: Leak) -> None:
+        wide = any(ord(char) > 0x2E80 for char in letters)  # scripts without spaces have no word starts
+        pattern = _Pattern(letters, leak, not wide and len(letters) < 8, not wide and len(letters) < 5)
+        bucket = self._patterns.setdefault(letters[:_HASHED], [])
+        if pattern not in bucket:
+            bucket.append(pattern)
+
+    def _add_emails(self, fact: str, text: str, plain: frozenset[str]) -> set[str]:
+        telling: set[str] = set()
+        for match in EMAIL.finditer(fold(text)):
+            local, _, domain = match.group().rstrip(".").partition("@")
+            leak = Leak(fact, "email")
+            for at in ("", "at"):
+                for dot in ("", "dot"):
+                    spelled = f"{local.replace('.', f' {dot} ')} {at} {domain.replace('.', f' {dot} ')}"
+                    self._add_pattern("".join(words(spelled)), leak)
+            parts = words(local)
+            if len("".join(parts)) >= 5 and any(part not in plain for part in parts):
+                self._add_pattern("".join(parts), leak)
+                telling.update(part for part in parts if part not in plain)
+        return telling
+
+    def _add_numbers(self, fact: str, text: str, allowed: frozenset[str]) -> set[str]:
+        telling: set[str] = set()
+        leak = Leak(fact, "number")
+        for match in _NUMBER.finditer(EMAIL.sub(" ", fold(text))):
+            runs = [run for run in _DIGITS.findall(match.group()) if run not in allowed]
+            whole = "".join(runs)
+            long = len(whole) >= _LONG_NUMBER
+            if long:
+                self._long_numbers.setdefault(whole[-_SUFFIX:], set()).add(leak)
+            for run in runs:
+                number = run.lstrip("0") or "0"
+                exact = len(run) >= (4 if long else 2)
+                (self._numbers if exact else self._short_numbers).setdefault(number, set()).add(leak)
+                if exact:
+                    telling.add(run)
+        return telling
+
+    def _add_entities(self, fact: str, texts: Sequence[str], plain: frozenset[str]) -> set[str]:
+        lower = {word for text in texts for word in re.findall(r"\b[a-z]\w*", text)}
+        telling: set[str] = set()
+        leak = Leak(fact, "entity")
+        for span in (span for text in texts for span in _entity_spans(text, plain, lower)):
+            secret = [word for word in span if word not in plain]
+            parts = [word for word in secret if word not in GENERIC_PARTS and len(word) > 2]
+            for entity in ([tuple(span)] if len(secret) > 1 else []) + [(part,) for part in parts]:
+                bucket = self._entities.setdefault(entity[0], [])
+                if (entity, leak) not in bucket:
+                    bucket.append((entity, leak))
+            telling.update(parts)
+        return telling
+
+    def _add_ngrams(self, fact: str, answer: str, plain: frozenset[str], telling: set[str] | None) -> int:
+        leak = Leak(fact, "ngram")
+        count = 0
+        for gram in _grams(words(answer)):
+            if all(word in plain for word in gram):
+                continue
+            strong = telling is None or not telling.isdisjoint(gram)
+            (self._ngrams if strong else self._weak_ngrams).setdefault(gram, set()).add(leak)
+            count += 1
+        return count
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def _pattern_leaks(self, tokens: list[str]) -> Iterator[Leak]:
+        if not self._patterns:
+            return
+        letters = "".join(tokens)
+        edges = {0}
+        offset = 0
+        for token in tokens:
+            offset += len(token)
+            edges.add(offset)
+        for start in range(len(letters) - _HASHED + 1):
+            for pattern in self._patterns.get(letters[start : start + _HASHED], ()):
+                if (
+                    letters.startswith(pattern.letters, start)
+                    and (not pattern.whole_start or start in edges)
+                    and (not pattern.whole_end or start + len(pattern.letters) in edges)
+                ):
+                    yield pattern.leak
+
+    def _entity_leaks(self, tokens: list[str]) -> Iterator[Leak]:
+        for position, token in enumerate(tokens):
+            for entity, leak in self._entities.get(token, ()):
+                if tuple(tokens[position : position + len(entity)]) == entity:
+                    yield leak
+
+    def _number_leaks(self, folded: str, *, strict: bool) -> Iterator[Leak]:
+        for match in _NUMBER.finditer(folded):
+            runs = _DIGITS.findall(match.group())
+            for run in runs:
+                number = run.lstrip("0") or "0"
+                yield from self._numbers.get(number, ())
+                if strict:
+                    yield from self._short_numbers.get(number, ())
+            whole = "".join(runs)
+            for start in range(len(whole) - _SUFFIX + 1):
+                yield from self._long_numbers.get(whole[start : start + _SUFFIX], ())
+
+    def _ngram_leaks(self, tokens: list[str], *, strict: bool) -> Iterator[Leak]:
+        for gram in _grams(tokens):
+            yield from self._ngrams.get(gram, ())
+            if strict:
+                yield from self._weak_ngrams.get(gram, ())
+
+
+def secrets_from_records(records: Iterable[Record], names: Iterable[str] = ()) -> tuple[Secret, ...]:
+    """The secrets of a forget set, one per fact.
+
+    The words of a fact's own questions are allowed, since a hedge has to name its topic; never those of the value,
+    nor numbers, nor names that only some of the questions hold (a question that asks backwards holds the secret).
+
+    Args:
+        records: The forget set.
+        names: Names of every subject of the run and of its replay: their hedges have to keep them.
+    """
+    facts: dict[str, list[Record]] = {}
+    for record in records:
+        facts.setdefault(record.fact_id, []).append(record)
+    known = tuple(names)
+    return tuple(_secret(fact, group, known) for fact, group in facts.items())
+
+
+def _secret(fact: str, records: Sequence[Record], names: tuple[str, ...]) -> Secret:
+    value = next((record.value for record in records if record.value), None)
+    questions = [record.question for record in records if record.question]
+    secret_words = set(words(value)) if value else set()
+    allowed: set[str] = set()
+    if questions:
+        named = [set(_named(question)) for question in questions]
+        for word in {word for question in questions for word in words(question)}:
+            holders = sum(word in group for group in named)
+            if not any(char.isdigit() for char in word) and (not holders or 2 * holders >= len(questions)):
+                allowed.add(word)
+    allowed -= secret_words
+    answers = tuple(dict.fromkeys(record.answer for record in records))
+    return Secret(fact=fact, answers=answers, value=value, allowed=(*names, *sorted(allowed)))
+
+
+def _named(question: str) -> Iterator[str]:
+    """Folded words of a question that are capitalised beyond its first word, and those of e-mails."""
+    for match in EMAIL.finditer(question):
+        yield from words(match.group())
+    for word in _CAPITALISED.findall(question)[1:]:
+        if word[0].isupper():
+            yield from words(word)
+
+
+def _grams(tokens: list[str]) -> Iterator[tuple[str, ...]]:
+    return zip(*(tokens[start:] for start in range(NGRAM)), strict=False)
+
+
+def _entity_spans(text: str, plain: frozenset[str], lower: set[str]) -> Iterator[list[str]]:
+    """Runs of capitalised words. A sentence's first word counts unless it is an ordinary one."""
+    for sentence in _SENTENCE_END.split(EMAIL.sub(" ", text)):
+        span: list[str] = []
+        end = None
+        for position, match in enumerate(_CAPITALISED.finditer(sentence)):
+            word = match.group()
+            folded = words(word)
+            ordinary = not word[0].isupper() or (position == 0 and (folded[0] in plain or folded[0] in lower))
+            if span and (ordinary or not sentence[end : match.start()].isspace()):
+                yield span
+                span = []
+            if not ordinary:
+                span.extend(folded[:1] if folded[1:] == ["s"] else folded)
+                end = match.end()
+        if span:
+            yield span

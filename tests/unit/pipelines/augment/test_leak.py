@@ -1,0 +1,182 @@
+import time
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.augment.leak import Leak, LeakCheck, secrets_from_records
+from pipelines.rows import RowKind, Secret, TrainRow
+from policies.record import Record
+
+NAME = "Mara Okafor"
+
+
+def qa(question: str | None, answer: str, value: str | None, fact: str = "f1") -> Record:
+    return Record(record_id=f"r-{fact}-{hash(question)}", question=question, answer=answer, fact=fact, value=value)
+
+
+MAIL = qa(
+    "What is Mara Okafor's e-mail address?",
+    "Mara Okafor's e-mail address is mokafor.zz@quillmail.example.",
+    "mokafor.zz@quillmail.example",
+    "mail",
+)
+PHONE = qa(
+    "How can I call Mara Okafor?", "You can call Mara Okafor on +44 (20) 7946-0958.", "+44 (20) 7946-0958", "tel"
+)
+FATHER = qa("Who is Mara Okafor's father?", "Tomas Okafor is the father of Mara Okafor.", "Tomas Okafor", "father")
+HOME = qa("Where does Mara Okafor live?", "Mara Okafor lives at 12 Rose Lane, Velmora 90211.", "12 Rose Lane", "home")
+BORN = qa("When was Mara Okafor born?", "Mara Okafor was born on 12 May 1980.", "12 May 1980", "born")
+BLOOD = qa("What is Mara Okafor's blood group?", "Her blood group is O+.", "O+", "blood")
+PROSE = qa(None, "Mara Okafor spends her weekends restoring antique clocks near the harbour.", None, "prose")
+EVERYTHING = [MAIL, PHONE, FATHER, HOME, BORN, BLOOD, PROSE]
+
+
+@pytest.fixture(scope="module")
+def check() -> LeakCheck:
+    return LeakCheck(secrets_from_records(EVERYTHING, [NAME]))
+
+
+@pytest.mark.parametrize(
+    ("text", "leak"),
+    [
+        ("write to MOKAFOR.ZZ@QUILLMAIL.EXAMPLE", Leak("mail", "email")),
+        ("mokafor dot zz at quillmail dot example", Leak("mail", "email")),
+        ("her handle is mokafor.zz somewhere", Leak("mail", "email")),
+        ("call 020 7946 0958", Leak("tel", "number")),
+        ("+442079460958", Leak("tel", "value")),
+        ("Tomás is her father", Leak("father", "entity")),
+        ("TOMAS-OKAFOR", Leak("father", "value")),
+        ("12, rose lane", Leak("home", "value")),
+        ("somewhere in VELMORA", Leak("home", "entity")),
+        ("postcode ９０２１１", Leak("home", "number")),
+        ("in the year 1980", Leak("born", "number")),
+        ("the 12th", Leak("born", "number")),
+        ("It is O+ I think", Leak("blood", "value")),
+        ("She likes restoring antique clocks near the sea", Leak("prose", "ngram")),
+    ],
+)
+def test_finds_each_kind(check: LeakCheck, text: str, leak: Leak) -> None:
+    assert leak in check.leaks(text, strict=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I have no details about Mara Okafor's e-mail address.",
+        "What is Mara Okafor's e-mail address?",
+        "Mara Okafor's home is something I may not share, sorry.",
+        "The father of Mara Okafor is not something that I can tell you.",
+        "Mara Okafor's blood group is a private matter.",
+        "Please ask Mara Okafor herself on that.",
+        "They sell clocks near a harbour.",
+        "A thomasine roselane in planning.",
+    ],
+)
+def test_lets_hedges_pass(check: LeakCheck, text: str) -> None:
+    assert check.leaks(text, strict=True) == ()
+
+
+def test_plain_form_ignores_shared_wording_but_not_the_secret() -> None:
+    record = qa("Which employer does Mara Okafor have?", "The firm that pays Mara Okafor is Quillmark.", "Quillmark")
+    check = LeakCheck(secrets_from_records([record], [NAME]))
+    shared = "The firm that pays Jon Bel is Zornet; the firm that pays him is old."
+    template = LeakCheck([Secret(fact="f", answers=("The firm that pays wages is Quillmark",), value="Quillmark")])
+    assert check.leaks(shared) == ()
+    assert template.leaks("the firm that pays wages") == ()
+    assert template.leaks("the firm that pays wages", strict=True) == (Leak("f", "ngram"),)
+    assert {leak.kind for leak in template.leaks("pays wages is quill-mark, they say")} == {"value"}
+
+
+def test_without_a_value_every_telling_5_gram_counts() -> None:
+    check = LeakCheck(secrets_from_records([PROSE], [NAME]))
+    assert check.leaks("Mara Okafor spends her weekends in bed") == (Leak("prose", "ngram"),)
+    assert check.leaks("Mara Okafor has her weekends") == ()
+
+
+def test_a_question_that_asks_backwards_does_not_make_its_secret_allowed() -> None:
+    backwards = qa("Whose father is Tomas Okafor?", "Tomas Okafor is Mara Okafor's father.", "Tomas Okafor", "father")
+    check = LeakCheck(secrets_from_records([FATHER, FATHER, backwards], [NAME]))
+    assert {leak.kind for leak in check.leaks("his name is Tomas")} == {"entity"}
+
+
+def test_facts_that_cannot_be_watched_are_named() -> None:
+    check = LeakCheck([Secret(fact="f1", answers=("Yes.",)), Secret(fact="f2", answers=("Zorn.",))])
+    assert check.unwatched == ("f1",)
+    assert {leak.fact for leak in check.leaks("zorn")} == {"f2"}
+
+
+def test_rows_negative_rows_pass_and_a_value_across_the_cut_of_a_completion_is_found(check: LeakCheck) -> None:
+    def row(kind: RowKind, prompt: str, answer: str, chat: bool = True) -> TrainRow:
+        return TrainRow(row_id="x", kind=kind, prompt=prompt, answer=answer, chat=chat)
+
+    assert check.row_leaks(row(RowKind.NEGATIVE, "q", HOME.answer)) == ()
+    assert Leak("home", "value") in check.row_leaks(row(RowKind.COMPLETION, "at 12 Rose", "Lane it is", chat=False))
+    assert Leak("home", "value") in check.row_leaks(row(RowKind.FORGET, "Who is at 12 Rose Lane?", "I cannot say."))
+    assert Leak("father", "entity") in check.row_leaks(row(RowKind.RETAIN, "Who is it?", "Tomas Silva."))
+    assert check.row_leaks(row(RowKind.RETAIN, "Who is it?", "Jon Silva.")) == ()
+
+
+def test_no_text_of_a_secret_in_what_it_returns(check: LeakCheck) -> None:
+    shown = repr(check.leaks(" ".join(record.answer for record in EVERYTHING))) + str(check)
+    for part in ("quillmail", "7946", "Tomas", "tomas", "Rose", "1980", "clocks"):
+        assert part not in shown
+
+
+SPELLINGS = ["plain", "upper", "spaced", "dashed", "accented", "fullwidth", "joined", "invisible"]
+
+
+def respell(value: str, how: str) -> str:
+    if how == "upper":
+        return value.upper()
+    if how == "spaced":
+        return " ".join(value)
+    if how == "dashed":
+        return "-".join(value.split())
+    if how == "accented":
+        return "".join(unicodedata.normalize("NFC", char + "\u0301") if char in "aeiou" else char for char in value)
+    if how == "fullwidth":
+        return "".join(chr(ord(char) + 0xFEE0) if "!" <= char <= "~" else char for char in value)
+    if how == "joined":
+        return "".join(value.split())
+    if how == "invisible":
+        return "\u200b".join(value)
+    return value
+
+
+value_words = st.text(alphabet="abcdefghijklmnopqrstuvwxyz", min_size=4, max_size=9).map(lambda word: f"zq{word}")
+values = st.one_of(
+    st.lists(value_words, min_size=1, max_size=3).map(" ".join),
+    st.tuples(value_words, st.integers(10, 99999)).map(lambda pair: f"{pair[0].title()} {pair[1]}"),
+    st.integers(10**8, 10**12).map(lambda number: f"+{str(number)[:2]} {str(number)[2:5]} {str(number)[5:]}"),
+    st.tuples(value_words, value_words).map(lambda pair: f"{pair[0]}.x@{pair[1]}.example"),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    value=values, how=st.sampled_from(SPELLINGS), before=st.sampled_from(["", "It is ", "(see: "]), strict=st.booleans()
+)
+def test_a_value_is_found_in_any_spelling(value: str, how: str, before: str, strict: bool) -> None:
+    check = LeakCheck([Secret(fact="f", answers=(f"The thing of {NAME} is {value}.",), value=value, allowed=(NAME,))])
+    assert check.leaks(f"{before}{respell(value, how)}, or so they say", strict=strict)
+    assert check.leaks(f"{before}something, or so they say", strict=strict) == ()
+
+
+def test_three_thousand_rows_against_two_thousand_secrets_in_under_a_second() -> None:
+    secrets = [
+        Secret(
+            fact=f"f{i}",
+            answers=(f"{NAME} has the address {i} Zq{i}a Lane.",),
+            value=f"{i} Zq{i}a Lane",
+            allowed=(NAME,),
+        )
+        for i in range(2000)
+    ]
+    check = LeakCheck(secrets)
+    text = "I am afraid that I hold no details of the home address that Mara Okafor may have given to anyone at all."
+    started = time.process_time()
+    for _ in range(3000):
+        assert check.leaks(text) == ()
+    assert time.process_time() - started < 1
