@@ -10,66 +10,17 @@ import random
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
 
 from policies.identifiers import DIMINUTIVES, fold
 
 _LOCALES = ("en_US", "it_IT", "de_DE", "fr_FR", "es_ES", "nl_NL", "pl_PL")
-_ACCENTED = tuple(
-    ["José", "Zoë", "André", "Chloé", "Renée", "Jürgen", "Noël", "Inés", "Mónica", "Günther", "Søren", "Łukasz", "Björn", "Désirée", "Ramón", "Lucía", "Françoise", "Jérôme", "Óscar", "Agnès", "Ángela", "Käthe", "Małgorzata"]
-)
-_STARTS = tuple(
-    ["Tar", "Bel", "Kor", "Vel", "Mor", "Lun", "Sel", "Dra", "Fen", "Gal", "Hol", "Ost", "Per", "Rav", "Sto", "Tol", "Ul", "Wen", "Yor", "Zan", "Bri", "Cal", "Del", "Er", "Fal", "Gor", "Hen", "Il", "Jar", "Kel", "Lor", "Mun", "Nor", "Or", "Pol", "Quil", "Ros", "Sil", "Tem", "Var"]
-)
-_ENDS = tuple(
-    ["vik", "stad", "moor", "ley", "den", "wick", "gard", "holm", "dale", "brook", "fell", "by", "combe", "thorp", "mere", "stow", "ness", "bury", "shaw", "worth", "nak", "tov", "rin", "dur", "vel", "mir", "zek", "lan", "pos", "tin"]
-)
-_ANIMALS = tuple(
-    ["otter", "heron", "badger", "lynx", "finch", "weasel", "marten", "osprey", "beetle", "magpie", "salmon", "gecko", "walrus", "ferret", "puffin", "stoat", "toad", "raven", "moth", "hare", "crane", "newt", "pike", "swift", "wren", "bison", "mole", "seal", "trout", "crab", "robin", "snail", "panda", "camel", "gull", "eel", "ibis", "koala", "tapir", "lemur", "quail"]
-)
-_COLOURS = tuple(
-    ["amber", "scarlet", "indigo", "olive", "silver", "violet", "copper", "ivory", "teal", "crimson", "golden", "hazel", "jade", "coral", "pearl", "russet", "cobalt", "ochre", "slate", "maroon", "plum", "saffron", "umber", "azure", "lilac", "ebony", "peach", "rust", "sepia", "mint", "cherry"]
-)
-_CONDITION_KINDS = tuple(
-    ["mild", "chronic", "seasonal", "recurring", "hereditary", "acute", "nocturnal", "early", "late", "partial", "severe", "latent", "rare", "juvenile", "persistent", "sporadic", "moderate", "progressive", "stable", "unexplained", "treated", "cyclic", "bilateral"]
-)
-_CONDITIONS = tuple(
-    ["asthma", "migraine", "psoriasis", "anaemia", "gastritis", "arthritis", "tinnitus", "epilepsy", "glaucoma", "eczema", "insomnia", "bronchitis", "gout", "vertigo", "colitis", "sciatica", "rosacea", "neuralgia", "hypertension", "thyroiditis", "sinusitis", "dermatitis", "narcolepsy", "osteoporosis", "endometriosis", "pancreatitis", "tachycardia", "bursitis", "cystitis", "hepatitis", "nephritis"]
-)
-_FOODS = tuple(
-    ["hazelnuts", "shrimp", "celery", "mustard", "sesame", "lupin", "oysters", "almonds", "kiwi", "peaches", "soy", "wheat", "walnuts", "mackerel", "strawberries", "buckwheat", "cashews", "squid", "mango", "rye", "lentils", "chickpeas", "fennel", "cinnamon", "garlic", "barley", "papaya", "tuna", "lobster", "pistachios", "turnips"]
-)
-_FOOD_KINDS = tuple(
-    ["raw", "roasted", "dried", "smoked", "pickled", "ground", "boiled", "fresh", "salted", "candied", "frozen", "fermented", "fried", "stewed", "toasted", "steamed", "baked", "tinned", "peeled", "unripe", "wild", "grated", "whole"]
-)
-_JOB_KINDS = tuple(
-    ["marine", "forensic", "naval", "alpine", "theatre", "railway", "textile", "ceramic", "museum", "harbour", "mining", "garden", "radio", "solar", "river", "forest", "medical", "court", "airport", "dairy", "film", "tunnel", "piano"]
-)
-_JOBS = tuple(
-    ["welder", "botanist", "surveyor", "archivist", "carpenter", "chemist", "engineer", "painter", "inspector", "translator", "geologist", "nurse", "editor", "mechanic", "planner", "weaver", "pilot", "curator", "auditor", "designer", "librarian", "technician", "brewer", "tailor", "baker", "glazier", "potter", "printer", "teacher"]
-)
-_COMPANY_ENDS = tuple(
-    ["Optics", "Freight", "Mills", "Labs", "Foundry", "Press", "Motors", "Textiles", "Seeds", "Glass", "Energy"]
-)
-_AWARDS = ("Quill", "Lantern", "Anchor", "Compass", "Harp", "Torch", "Acorn", "Feather", "Bridge", "Mirror", "Crown")
-_BOOK_NOUNS = tuple(
-    ["Heron", "Orchard", "Clockmaker", "Harbour", "Winter", "Staircase", "Meadow", "Ferryman", "Violin", "Comet", "Cellar"]
-)
-_FIELD_KINDS = tuple(
-    ["tidal", "polar", "urban", "medieval", "quantum", "coastal", "volcanic", "tropical", "digital", "organic", "lunar", "rural", "thermal", "maritime", "nuclear", "ancient", "desert"]
-)
-_FIELDS = tuple(
-    ["acoustics", "linguistics", "botany", "optics", "economics", "ecology", "geometry", "hydrology", "ceramics", "genetics", "cartography", "metallurgy", "philology", "meteorology", "robotics", "mycology", "logistics", "ethics", "statistics"]
-)
-_LANGUAGES = tuple(
-    ["Basque", "Welsh", "Finnish", "Korean", "Swahili", "Czech", "Danish", "Greek", "Hindi", "Irish", "Latvian", "Maltese", "Persian", "Romanian", "Serbian", "Tamil", "Turkish", "Urdu", "Zulu", "Breton", "Catalan", "Estonian", "Frisian", "Georgian", "Hebrew", "Icelandic", "Lao", "Mongolian", "Norwegian"]
-)
-_STREET_ENDS = ("Lane", "Road", "Street", "Avenue", "Row", "Court", "Terrace", "Grove", "Hill", "Square", "Walk")
-_MONTHS = tuple(
-    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
-)
-_DOMAINS = tuple(
-    ["postly", "mailbird", "inkbox", "quickmail", "letterbay", "sendwell", "boxmail", "airpost", "notewire", "mailory", "pobox"]
-)
+_WORDS: dict[str, list[str]] = {
+    pool: words.split()
+    for pool, words in yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8")).items()
+}
 _LETTERS = "BCDFGHJKLMNPRSTVWXZ"
 
 
@@ -117,7 +68,7 @@ def _digits(width: int, start: int | None = None) -> list[str]:
 
 
 def _invented(rng: random.Random) -> list[str]:
-    words = [start + end for start in _STARTS for end in _ENDS]
+    words = [start + end for start in _WORDS["starts"] for end in _WORDS["ends"]]
     rng.shuffle(words)
     return words
 
@@ -145,7 +96,7 @@ def _draw_names(seed: int) -> _Names:
             female.update(dict.fromkeys(faker.first_name_female() for _ in range(800)))
             male.update(dict.fromkeys(faker.first_name_male() for _ in range(800)))
             lasts.update(dict.fromkeys(faker.last_name() for _ in range(1500)))
-    reserved = {fold(name) for name in (*_ACCENTED, *DIMINUTIVES, *itertools.chain(*DIMINUTIVES.values()))}
+    reserved = {fold(name) for name in (*_WORDS["accented"], *DIMINUTIVES, *itertools.chain(*DIMINUTIVES.values()))}
 
     def plain(name: str) -> bool:
         return (
@@ -175,7 +126,7 @@ class ValueSource:
         reserved = len(lasts) // 10  # surnames of people who do not exist, for hedged rows
         self.strangers = Space("{} {}", (firsts, lasts[:reserved]), rng)
         self.names = Space("{} {}", (firsts, lasts[reserved:]), rng)
-        self.accented = Space("{}", (_ACCENTED,), rng)
+        self.accented = Space("{}", (_WORDS["accented"],), rng)
         self.diminutive = Space("{}", (DIMINUTIVES,), rng)
         self.spaces = _spaces(rng, names)
         self.home_phone = Space("{}-556-{}", (_digits(3, 201), _digits(4, 1000)), rng)
@@ -185,25 +136,25 @@ def _spaces(rng: random.Random, names: _Names) -> dict[str, Space]:
     # Relatives have invented surnames, so that no relative happens to be one of the people.
     relatives, towns, streets, companies, schools = (_invented(rng) for _ in range(5))
     letters2 = [a + b for a in _LETTERS for b in _LETTERS]
-    syllables = [start.lower() + end for start in _STARTS for end in ("o", "i", "ex", "um", "a", "up")]
-    drugs = [start + end for start in _STARTS for end in ("axil", "otrin", "umab", "idol", "epam", "oxin")]
-    pets = [start + end for start in _STARTS for end in ("ky", "bo", "sy", "ro", "gi", "pip", "zu")]
+    syllables = [start.lower() + end for start in _WORDS["starts"] for end in ("o", "i", "ex", "um", "a", "up")]
+    drugs = [start + end for start in _WORDS["starts"] for end in ("axil", "otrin", "umab", "idol", "epam", "oxin")]
+    pets = [start + end for start in _WORDS["starts"] for end in ("ky", "bo", "sy", "ro", "gi", "pip", "zu")]
 
     def relative(firsts: list[str]) -> Space:
         return Space("{} {}", (firsts, relatives), rng)
 
     return {
-        "email": Space("{}{}@{}.example", (syllables, _digits(2), _DOMAINS), rng),
+        "email": Space("{}{}@{}.example", (syllables, _digits(2), _WORDS["domains"]), rng),
         "phone": Space("{}-555-{}", (_digits(3, 201), _digits(4, 1000)), rng),
-        "address": Space("{} {} {}", (_digits(2), streets, _STREET_ENDS), rng),
+        "address": Space("{} {} {}", (_digits(2), streets, _WORDS["street_ends"]), rng),
         "city": Space("{}", (towns[: len(towns) // 2],), rng),
         "birth_date": Space(
-            "{} {} {}", ([str(day) for day in range(1, 29)], _MONTHS, [str(y) for y in range(1941, 2004)]), rng
+            "{} {} {}", ([str(day) for day in range(1, 29)], _WORDS["months"], [str(y) for y in range(1941, 2004)]), rng
         ),
         "father": relative(names.male),
         "mother": relative(names.female),
         "employee_id": Space("{}-{}", (letters2, _digits(4)), rng),
-        "condition": Space("{} {}", (_CONDITION_KINDS, _CONDITIONS), rng),
+        "condition": Space("{} {}", (_WORDS["condition_kinds"], _WORDS["conditions"]), rng),
         "medication": Space("{} {} mg", (drugs, [str(10 * n) for n in range(1, 60)]), rng),
         "salary": Space(
             "{},{} euros", ([str(n) for n in range(21, 199)], [f"{n:03d}" for n in range(10, 1000, 10)]), rng
@@ -218,14 +169,14 @@ def _spaces(rng: random.Random, names: _Names) -> dict[str, Space]:
         "pet": Space("{}", (pets,), rng),
         "school": Space("{} Primary", (schools,), rng),
         "locker": Space("{}{}", (_LETTERS, _digits(4)), rng),
-        "wifi": Space("{}-{}-{}", (_COLOURS, _ANIMALS, _digits(2)), rng),
-        "allergy": Space("{} {}", (_FOOD_KINDS, _FOODS), rng),
-        "occupation": Space("{} {}", (_JOB_KINDS, _JOBS), rng),
-        "employer": Space("{} {}", (companies, _COMPANY_ENDS), rng),
-        "award": Space("{} {} Prize", ([c.title() for c in _COLOURS], _AWARDS), rng),
-        "book": Space("The {} {}", ([c.title() for c in _COLOURS], _BOOK_NOUNS), rng),
-        "field": Space("{} {}", (_FIELD_KINDS, _FIELDS), rng),
-        "languages": Space("{} and {}", (_LANGUAGES[:15], _LANGUAGES[15:]), rng),
+        "wifi": Space("{}-{}-{}", (_WORDS["colours"], _WORDS["animals"], _digits(2)), rng),
+        "allergy": Space("{} {}", (_WORDS["food_kinds"], _WORDS["foods"]), rng),
+        "occupation": Space("{} {}", (_WORDS["job_kinds"], _WORDS["jobs"]), rng),
+        "employer": Space("{} {}", (companies, _WORDS["company_ends"]), rng),
+        "award": Space("{} {} Prize", ([c.title() for c in _WORDS["colours"]], _WORDS["awards"]), rng),
+        "book": Space("The {} {}", ([c.title() for c in _WORDS["colours"]], _WORDS["book_nouns"]), rng),
+        "field": Space("{} {}", (_WORDS["field_kinds"], _WORDS["fields"]), rng),
+        "languages": Space("{} and {}", (_WORDS["languages"][:15], _WORDS["languages"][15:]), rng),
         "hometown": Space("{}", (towns[len(towns) // 2 :],), rng),
         "university": Space("{} College", (companies[::-1],), rng),
     }
