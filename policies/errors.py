@@ -12,14 +12,37 @@ class ErrorKind(NamedTuple):
 
 # code -> what to do. A code is never renamed once released: clients match on it.
 ERRORS: dict[str, ErrorKind] = {
-    "lifecycle.forbidden": ErrorKind(409, "Look at the current status: only the events that the message lists apply now."),
+    "corpus.columns_missing": ErrorKind(422, "Name the columns in the settings (question, answer), or rename them."),
+    "corpus.duplicate_id": ErrorKind(422, "Make the ids of the corpus unique, or name another id column."),
+    "corpus.empty": ErrorKind(422, "Give a corpus with at least one row."),
+    "corpus.malformed": ErrorKind(422, "Correct the row that the message names."),
+    "corpus.not_found": ErrorKind(404, "Check the path; a data set of the hub is written hub:owner/name."),
+    "corpus.unknown_format": ErrorKind(
+        422, "Give JSONL, JSON, CSV, Parquet, a `datasets` directory or hub:owner/name."
+    ),
+    "forget_set.empty": ErrorKind(
+        422, "Nothing is left to forget: close the ticket as nothing found, or confirm matches."
+    ),
+    "forget_set.overlap": ErrorKind(500, "A fault in Lethe: the sets of one ticket must be disjoint. Report it."),
+    "forget_set.unknown_record": ErrorKind(422, "Decide on records that the search of this ticket found."),
+    "forget_set.whole_corpus": ErrorKind(422, "The identifiers fit everything: give ones that only this person has."),
+    "subject.index_broken": ErrorKind(409, "Build the index anew: delete its file and search again."),
+    "subject.index_stale": ErrorKind(409, "Build the index of this corpus anew, or update it: the corpus has changed."),
+    "subject.no_identifier": ErrorKind(422, "Give at least one of --email, --phone, --name, --id or --address."),
+    "lifecycle.forbidden": ErrorKind(
+        409, "Look at the current status: only the events that the message lists apply now."
+    ),
     "lifecycle.guarded": ErrorKind(409, "Do first what the message says is missing, then try again."),
     "ticket.malformed": ErrorKind(422, "Correct the fields named in the details and send the ticket again."),
     "ticket.unreadable": ErrorKind(422, "Give one JSON object in UTF-8 of at most 64 KiB."),
-    "policy.unknown_regime": ErrorKind(422, "Use one of the regimes that the message lists, or name a pack by its path."),
+    "policy.unknown_regime": ErrorKind(
+        422, "Use one of the regimes that the message lists, or name a pack by its path."
+    ),
     "policy.pack_not_found": ErrorKind(404, "Name a built-in pack (`lethe policy list`) or the path of a YAML file."),
     "policy.pack_invalid": ErrorKind(422, "Run `lethe policy check PACK` and mend every fault that it names."),
-    "policy.condition_failed": ErrorKind(422, "Mend the named rule: its condition must be true or false for every ticket."),
+    "policy.condition_failed": ErrorKind(
+        422, "Mend the named rule: its condition must be true or false for every ticket."
+    ),
     "policy.extension_refused": ErrorKind(
         409, "Extend before the first period ends, give a reason, and tell the subject first."
     ),
@@ -67,7 +90,9 @@ ERRORS: dict[str, ErrorKind] = {
     "keys.permissions": ErrorKind(500, "chmod 600 the key file and ask who could have read it; then rotate the key."),
     "telemetry.settings": ErrorKind(500, "Set telemetry to none, console, or an OTLP/HTTP address."),
     "release.not_found": ErrorKind(404, "Check the path, or list what there is with `lethe release list`."),
-    "release.files": ErrorKind(422, "A release holds five files and nothing else; get it anew from where it was sealed."),
+    "release.files": ErrorKind(
+        422, "A release holds five files and nothing else; get it anew from where it was sealed."
+    ),
     "release.pickle": ErrorKind(422, "Releases hold safetensors only: a pickle could run code when it is loaded."),
     "release.digest": ErrorKind(422, "The files are not those that were signed: get the release anew from its source."),
     "release.signature": ErrorKind(422, "The release was changed or never signed: get it anew from its source."),

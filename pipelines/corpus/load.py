@@ -1,12 +1,15 @@
-"""Reading a corpus."""
+"""Reading any corpus as records, and the probes of a generated one."""
 
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.corpus.columns import Columns, recognise
+from pipelines.corpus.sources import Row, Rows, malformed, open_source
+from policies.errors import LetheError
 from policies.record import Record
 
 
@@ -62,47 +65,93 @@ def load_probes(path: Path) -> list[CorpusProbe]:
     ]
 
 
-@dataclass(frozen=True)
 class Corpus:
-    """A corpus on disk, read record by record on every iteration."""
+    """A corpus, read record by record on every iteration; nothing of it stays in memory.
 
-    path: Path
+    Args:
+        path: Where it is.
+        rows: Opens its rows anew.
+        columns: Which column is what.
+    """
+
+    def __init__(self, path: str | Path, rows: Callable[[], Rows], columns: Columns) -> None:
+        self.path = path
+        self.columns = columns
+        self._rows = rows
 
     def __iter__(self) -> Iterator[Record]:
-        return _records(self.path)
+        for number, row in self._rows():
+            yield _record(row, number, self.columns)
 
     def __len__(self) -> int:
         return self._measured[1]
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the content of all records in their order."""
+        """SHA-256 over the content of all records in their order; reads the corpus once.
+
+        Raises:
+            LetheError: ``corpus.duplicate_id``, ``corpus.malformed``.
+        """
         return self._measured[0]
 
     @functools.cached_property
     def _measured(self) -> tuple[str, int]:
         hasher = hashlib.sha256()
+        seen: set[int] = set()
         count = 0
-        for record in self:
+        for count, record in enumerate(self, start=1):
             hasher.update(digest_line(record))
-            count += 1
+            key = int.from_bytes(hashlib.blake2b(record.record_id.encode(), digest_size=8).digest())
+            if key in seen:
+                raise LetheError("corpus.duplicate_id", f"record {count} has the id of an earlier one")
+            seen.add(key)
         return hasher.hexdigest(), count
 
 
-def load_corpus(path: Path) -> Corpus:
-    """Open a corpus."""
-    return Corpus(path / "records.jsonl" if path.is_dir() else path)
+def load_corpus(path: str | Path, columns: Columns | None = None) -> Corpus:
+    """Open any corpus: a directory that ``generate`` wrote, JSONL, JSON, CSV, Parquet, `datasets`, ``hub:owner/name``.
+
+    Args:
+        path: See :func:`pipelines.corpus.sources.open_source`.
+        columns: Names of columns; the usual ones are recognised by themselves.
+
+    Raises:
+        LetheError: ``corpus.not_found``, ``corpus.unknown_format``, ``corpus.empty``, ``corpus.columns_missing``;
+            while reading ``corpus.malformed`` with the line.
+    """
+    rows = open_source(path)
+    first = next(rows(), None)
+    if first is None:
+        raise LetheError("corpus.empty", "the corpus has no rows")
+    return Corpus(path, rows, recognise(list(first[1]), columns or Columns()))
 
 
-def _records(file: Path) -> Iterator[Record]:
-    with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            yield Record(
-                record_id=row["id"],
-                question=row["question"],
-                answer=row["answer"],
-                category=row["category"],
-                fact=row["fact"],
-                value=row["value"],
-            )
+def _record(row: Row, number: int, columns: Columns) -> Record:
+    answer = _cell(row, columns.answer, number)
+    if answer is None:
+        raise malformed("row", number, f"`{columns.answer}` is missing or empty")
+    question = _cell(row, columns.question, number)
+    return Record(
+        record_id=_cell(row, columns.record_id, number) or _row_id(number, question, answer),
+        question=question,
+        answer=answer,
+        category=_cell(row, columns.category, number),
+        fact=_cell(row, columns.fact, number),
+        value=_cell(row, columns.value, number),
+    )
+
+
+def _cell(row: Row, column: str | None, number: int) -> str | None:
+    value = row.get(column) if column else None
+    if value is None or isinstance(value, str):
+        return value if value and not value.isspace() else None
+    if isinstance(value, int | float):
+        return str(value)
+    raise malformed("row", number, f"`{column}` is not text")
+
+
+def _row_id(number: int, question: str | None, answer: str) -> str:
+    """Row number, and one byte of digest: a shifted row shows, and a guess at the content is not confirmed by it."""
+    check = hashlib.sha256(f"{question}\n{answer}".encode()).hexdigest()[:2]
+    return f"row{number:07d}{check}"
