@@ -43,6 +43,8 @@ ERRORS: dict[str, ErrorKind] = {
     "policy.condition_failed": ErrorKind(
         422, "Mend the named rule: its condition must be true or false for every ticket."
     ),
+    "policy.unknown_ground": ErrorKind(422, "Use one of the pack's grounds (`lethe policy show PACK`), or leave it out."),
+    "policy.unknown_zone": ErrorKind(422, "Give an IANA time zone such as Europe/Vienna."),
     "policy.extension_refused": ErrorKind(
         409, "Extend before the first period ends, give a reason, and tell the subject first."
     ),
@@ -70,6 +72,19 @@ ERRORS: dict[str, ErrorKind] = {
     "adapter.not_loadable": ErrorKind(
         409, "Check that the adapter was trained on this base; import or train it again."
     ),
+    "verify.no_probes": ErrorKind(422, "Give at least one forget probe; corpora without probes get them from records."),
+    "verify.model_unavailable": ErrorKind(
+        422, "Give a local path or a reachable hub name, or leave the setting out: offline judges take its place."
+    ),
+    "verify.bad_settings": ErrorKind(422, "Correct the settings named in the details."),
+    "score.unreadable": ErrorKind(404, "Check the path and its permissions; the file must be UTF-8."),
+    "score.malformed": ErrorKind(
+        422, 'Give {"forget": [...], "retain": [...]}, or one list per file with --forget and --retain.'
+    ),
+    "score.row_invalid": ErrorKind(
+        422, "Each row needs the texts query, ground_truth and generated_response; the details name list and index."
+    ),
+    "score.empty": ErrorKind(422, "Give at least one row under forget or retain."),
     "runner.died": ErrorKind(500, "The run is resumed by the reaper; the service's log names signal and memory."),
     "up.not_ready": ErrorKind(503, "Read the named log; most often a port is taken or the base is still loading."),
     "audit.personal_data": ErrorKind(

@@ -1,0 +1,144 @@
+"""One-sided bounds: Clopper-Pearson for shares, and a bootstrap that resamples facts.
+
+Phrasings of one fact are not independent, so probes of a fact are drawn together. Where every item agrees the bootstrap
+has no spread at all, and Clopper-Pearson over facts takes its place.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betaincinv
+
+Side = Literal["lower", "upper"]
+FloatArray = npt.NDArray[np.float64]
+Statistic = Callable[[FloatArray], FloatArray]
+
+LEVEL = 0.95
+RESAMPLES = 2000
+
+
+class Bounds(NamedTuple):
+    """One-sided bounds, each at the given level, and how they were found."""
+
+    lower: float
+    upper: float
+    method: str
+    level: float = LEVEL
+
+
+def clopper_pearson(successes: int, trials: int, side: Side, level: float = LEVEL) -> float:
+    """The exact one-sided bound of a share.
+
+    Args:
+        successes: How many of the trials succeeded.
+        trials: How many trials there were.
+        side: Which bound.
+        level: Its one-sided confidence.
+
+    Raises:
+        ValueError: ``successes`` is outside 0..trials, or there are no trials.
+    """
+    if trials <= 0 or not 0 <= successes <= trials:
+        raise ValueError("Clopper-Pearson needs 0 <= successes <= trials and at least one trial")
+    if side == "lower":
+        return 0.0 if successes == 0 else float(betaincinv(successes, trials - successes + 1, 1 - level))
+    return 1.0 if successes == trials else float(betaincinv(successes + 1, trials - successes, level))
+
+
+def _codes(facts: Sequence[str]) -> tuple[npt.NDArray[np.int64], int]:
+    names, codes = np.unique(np.asarray(facts, dtype=object).astype(str), return_inverse=True)
+    return codes.astype(np.int64), len(names)
+
+
+def _draws(facts: int, resamples: int, seed: int) -> FloatArray:
+    """How often each fact is drawn in each resample: (resamples, facts)."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(facts, np.full(facts, 1.0 / facts), size=resamples).astype(np.float64)
+
+
+def seed_of(name: str, seed: int = 0) -> int:
+    """A stable seed per metric, so that adding a metric changes no other metric's bound."""
+    return zlib.crc32(name.encode()) ^ seed
+
+
+def bootstrap_means(
+    facts: Sequence[str],
+    columns: Sequence[Sequence[float]],
+    statistic: Statistic,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> Bounds:
+    """Bounds of a statistic of column means, by resampling facts.
+
+    Args:
+        facts: The fact of each item.
+        columns: One sequence of item scores per column; all of the same length as ``facts``.
+        statistic: From means of shape (resamples, columns) to one figure per resample.
+        seed: Of the resampling.
+        resamples: How many.
+        level: One-sided confidence of each bound.
+    """
+    codes, count = _codes(facts)
+    sums = np.stack([np.bincount(codes, weights=np.asarray(column, float), minlength=count) for column in columns])
+    sizes = np.bincount(codes, minlength=count).astype(np.float64)
+    drawn = _draws(count, resamples, seed)
+    means = (drawn @ sums.T) / (drawn @ sizes)[:, None]
+    figures = statistic(means)
+    return Bounds(
+        lower=float(np.quantile(figures, 1 - level)),
+        upper=float(np.quantile(figures, level)),
+        method="bootstrap over facts",
+        level=level,
+    )
+
+
+def bootstrap_median(
+    facts: Sequence[str], values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+) -> Bounds:
+    """Bounds of a median, by resampling facts."""
+    codes, count = _codes(facts)
+    scores = np.asarray(values, float)
+    order = np.argsort(scores, kind="stable")
+    weights = _draws(count, resamples, seed)[:, codes[order]]
+    total = weights.cumsum(axis=1)
+    medians = scores[order][(total >= total[:, -1:] / 2).argmax(axis=1)]
+    return Bounds(
+        lower=float(np.quantile(medians, 1 - level)),
+        upper=float(np.quantile(medians, level)),
+        method="bootstrap over facts",
+        level=level,
+    )
+
+
+def share_bounds(facts: Sequence[str], flags: Sequence[float], *, seed: int = 0, level: float = LEVEL) -> Bounds:
+    """Bounds of a share of items, by fact.
+
+    The bootstrap's bound is never better than Clopper-Pearson's would be if all facts agreed: with few facts and one
+    miss the bootstrap alone would be prouder than with none.
+    """
+    count = len(set(facts))
+    flags = [float(flag) for flag in flags]
+    best_lower = clopper_pearson(count, count, "lower", level)
+    best_upper = clopper_pearson(0, count, "upper", level)
+    if all(flag == 1.0 for flag in flags):
+        return Bounds(best_lower, 1.0, "Clopper-Pearson over facts", level)
+    if all(flag == 0.0 for flag in flags):
+        return Bounds(0.0, best_upper, "Clopper-Pearson over facts", level)
+    found = bootstrap_means(facts, [flags], lambda means: means[:, 0], seed=seed, level=level)
+    return Bounds(min(found.lower, best_lower), max(found.upper, best_upper), found.method, level)
+
+
+def ratio_bounds(
+    facts: Sequence[str], scores: Sequence[float], base_scores: Sequence[float], *, seed: int = 0, level: float = LEVEL
+) -> Bounds:
+    """Bounds of mean(scores) / mean(base_scores) on the same items, facts resampled in pairs."""
+
+    def ratio(means: FloatArray) -> FloatArray:
+        return means[:, 0] / np.maximum(means[:, 1], 1e-9)
+
+    return bootstrap_means(facts, [scores, base_scores], ratio, seed=seed, level=level)

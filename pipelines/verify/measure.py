@@ -1,0 +1,345 @@
+"""Measure a model on its probes: one pass of batched generation, one of scoring, every metric from the same answers.
+
+The result is JSON with ids and figures only. The texts are returned beside it, for the sealed store.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.rows import Probe, ProbeGroup
+from pipelines.verify import bounds, metrics, results
+from pipelines.verify.answers import Answer, answer_of
+from pipelines.verify.backends import Backends
+from pipelines.verify.kfr_krr import Coverage, coverages
+from pipelines.verify.metrics import Context, Group
+from pipelines.verify.results import Item, MetricResult
+from pipelines.verify.values import ValueIndex
+from policies.errors import LetheError
+
+if TYPE_CHECKING:
+    from pipelines.model import LoadedModel
+
+Which = Literal["adapter", "base", "texts"]
+Progress = Callable[[str, int, int], None]  # stage, done, of how many
+Reference = Mapping[str, str] | Sequence[str]
+
+
+class MeasureSettings(BaseModel):
+    """How answers are generated and bounds are drawn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_new_tokens: int = Field(default=64, ge=1, description="Where an answer is cut.")
+    max_batch_tokens: int = Field(default=16384, ge=1, description="Tokens of one batch, prompts and answers.")
+    seed: int = Field(default=0, description="Of the bootstraps; generation is greedy.")
+
+
+class SubjectMeasurement(BaseModel):
+    """One subject's metrics, by key: ``kfr``, ``kfr@paper``, ``ls`` …
+
+    ``own_public`` holds the subject's own kept facts, ``reference`` the reference sentences on the same probes.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    forget: dict[str, MetricResult]
+    own_public: dict[str, MetricResult] = {}
+    reference: dict[str, MetricResult] = {}
+
+
+class Measurement(BaseModel):
+    """Everything measured on one model: no text, only ids and figures."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal["lethe.measurement/1"] = "lethe.measurement/1"
+    which: Which
+    backends: dict[str, str]
+    settings: MeasureSettings
+    subjects: dict[str, SubjectMeasurement]
+    retain: dict[str, MetricResult]
+    seconds: dict[str, float] = {}
+
+
+class Measured(NamedTuple):
+    """A measurement, and the answers by probe id: those are personal data and go to the sealed store only."""
+
+    measurement: Measurement
+    texts: dict[str, str]
+
+
+def measure(
+    loaded: "LoadedModel",
+    probes: Sequence[Probe],
+    *,
+    backends: Backends,
+    which: Literal["adapter", "base"] = "adapter",
+    reference_texts: Reference = (),
+    other_values: Iterable[str] | ValueIndex = (),
+    settings: MeasureSettings | None = None,
+    progress: Progress | None = None,
+) -> Measured:
+    """Ask every probe, score every answer.
+
+    Args:
+        loaded: The model with its adapter on; the base is the same model with the adapter disabled, no second copy.
+        probes: Forget and own-public probes of all subjects (earlier ones too), and retain probes.
+        backends: The judges; keep one object for the base's and the adapter's row.
+        which: Whether the adapter answers, or the base alone.
+        reference_texts: Well-formed hedged sentences that neither base nor augmenter used: by probe id, or a list that is
+            dealt to the forget probes in order.
+        other_values: Private values of everybody else.
+        settings: Of generation and bounds.
+        progress: Told stage, done, total.
+
+    Raises:
+        LetheError: ``verify.no_probes`` or ``verify.model_unavailable``.
+    """
+    from pipelines import generation
+
+    chosen = settings or MeasureSettings()
+    _check(probes)
+    started = time.perf_counter()
+    with loaded.adapter_disabled() if which == "base" else _as_is():
+        responses = generation.generate(
+            loaded,
+            [probe.question for probe in probes],
+            max_new_tokens=chosen.max_new_tokens,
+            max_batch_tokens=chosen.max_batch_tokens,
+            progress=_stage(progress, "generate"),
+        )
+    generated = time.perf_counter()
+    texts = {probe.probe_id: response for probe, response in zip(probes, responses, strict=True)}
+    forget = [probe for probe in probes if probe.group is ProbeGroup.FORGET]
+    reference = _deal(reference_texts, forget)
+    asked = [(p.question, texts[p.probe_id]) for p in forget]
+    asked += [(p.question, reference[p.probe_id]) for p in forget if p.probe_id in reference]
+    nll = base_nll(loaded, asked, settings=chosen)
+    likely = time.perf_counter()
+    measurement = score_texts(
+        probes,
+        texts,
+        backends=backends,
+        which=which,
+        reference_texts=reference,
+        nll=nll,
+        other_values=other_values,
+        settings=chosen,
+        progress=progress,
+    )
+    seconds = {
+        "generate": generated - started,
+        "likelihood": likely - generated,
+        "score": time.perf_counter() - likely,
+    }
+    return Measured(measurement.model_copy(update={"seconds": seconds}), texts)
+
+
+def base_nll(
+    loaded: "LoadedModel", pairs: Sequence[tuple[str, str]], *, settings: MeasureSettings | None = None
+) -> dict[tuple[str, str], float]:
+    """Mean negative log-likelihood per token of each answer after its question, under the base; each pair once."""
+    from pipelines import generation
+
+    unique = list(dict.fromkeys((query, text) for query, text in pairs if text.strip()))
+    with loaded.adapter_disabled():
+        scores = generation.answer_logprobs(
+            loaded, unique, max_batch_tokens=(settings or MeasureSettings()).max_batch_tokens
+        )
+    return {pair: s.nll_sum / s.n_tokens for pair, s in zip(unique, scores, strict=True) if s.n_tokens}
+
+
+def score_texts(
+    probes: Sequence[Probe],
+    texts: Mapping[str, str],
+    *,
+    backends: Backends,
+    which: Which = "texts",
+    reference_texts: Reference = (),
+    nll: Mapping[tuple[str, str], float] | None = None,
+    other_values: Iterable[str] | ValueIndex = (),
+    settings: MeasureSettings | None = None,
+    progress: Progress | None = None,
+) -> Measurement:
+    """Every metric from answers that are already there: no model is asked.
+
+    Args:
+        probes: As in ``measure``.
+        texts: The answer of each probe id.
+        backends: The judges.
+        which: Whose answers they are.
+        reference_texts: As in ``measure``.
+        nll: Mean negative log-likelihood by (question, answer); without it whatever needs perplexity is not run.
+        other_values: Private values of everybody else.
+        settings: Seed of the bounds.
+        progress: Told stage, done, total.
+
+    Raises:
+        LetheError: ``verify.no_probes`` or ``verify.model_unavailable``.
+    """
+    chosen = settings or MeasureSettings()
+    _check(probes)
+    likely = nll or {}
+    answers = [answer_of(p, texts[p.probe_id], likely.get((p.question, texts[p.probe_id]))) for p in probes]
+    found = coverages(answers, backends)
+    forget = [probe for probe in probes if probe.group is ProbeGroup.FORGET]
+    scorer = _Scorer(
+        probes=probes,
+        answers=answers,
+        coverage=found,
+        backends=backends,
+        reference=_deal(reference_texts, forget),
+        nll=likely,
+        others=_index(other_values, reference_texts),
+        seed=chosen.seed,
+    )
+    subjects: dict[str, SubjectMeasurement] = {}
+    names = list(dict.fromkeys(probe.subject or "" for probe in forget))
+    for done, subject in enumerate(names, start=1):
+        subjects[subject] = scorer.subject(subject)
+        if progress:
+            progress("score", done, len(names))
+    return Measurement(
+        which=which, backends=backends.names(), settings=chosen, subjects=subjects, retain=scorer.retain()
+    )
+
+
+class _Scorer(NamedTuple):
+    """The answers of one model, read per subject."""
+
+    probes: Sequence[Probe]
+    answers: Sequence[Answer]
+    coverage: Sequence[Coverage]
+    backends: Backends
+    reference: Mapping[str, str]
+    nll: Mapping[tuple[str, str], float]
+    others: ValueIndex | None
+    seed: int
+
+    def subject(self, subject: str) -> SubjectMeasurement:
+        """One subject's forget probes, own public probes and reference sentences."""
+        mine = [i for i, p in enumerate(self.probes) if (p.subject or "") == subject]
+        forget = [i for i in mine if self.probes[i].group is ProbeGroup.FORGET]
+        own = [i for i in mine if self.probes[i].group is ProbeGroup.OWN_PUBLIC]
+        reference = metrics.run_all(self._reference_context(forget)) if self.reference else {}
+        ppl = reference["ppl_median"].value if reference else None
+        values = tuple(dict.fromkeys(value for i in mine if (value := self.probes[i].value)))
+        return SubjectMeasurement(
+            forget=metrics.run_all(self._context("forget", forget, values, ppl)),
+            own_public=metrics.run_all(self._context("own_public", own)) if own else {},
+            reference=reference,
+        )
+
+    def retain(self) -> dict[str, MetricResult]:
+        """Other people's facts."""
+        chosen = [i for i, p in enumerate(self.probes) if p.group is ProbeGroup.RETAIN]
+        return metrics.run_all(self._context("retain", chosen)) if chosen else {}
+
+    def _context(
+        self, group: Group, chosen: Sequence[int], own_values: tuple[str, ...] = (), ppl: float | None = None
+    ) -> Context:
+        return Context(
+            group=group,
+            answers=tuple(self.answers[i] for i in chosen),
+            coverage=tuple(self.coverage[i] for i in chosen),
+            backends=self.backends,
+            others=self.others,
+            own_values=own_values,
+            reference_ppl=ppl,
+            seed=self.seed,
+        )
+
+    def _reference_context(self, forget: Sequence[int]) -> Context:
+        chosen = [self.probes[i] for i in forget if self.probes[i].probe_id in self.reference]
+        texts = [self.reference[p.probe_id] for p in chosen]
+        return Context(
+            group="reference",
+            answers=tuple(
+                answer_of(p, text, self.nll.get((p.question, text))) for p, text in zip(chosen, texts, strict=True)
+            ),
+            coverage=(),
+            backends=self.backends,
+            seed=self.seed,
+        )
+
+
+def cheap_pass(
+    loaded: "LoadedModel", probes: Sequence[Probe], *, settings: MeasureSettings | None = None
+) -> dict[str, MetricResult]:
+    """How likely the model still finds each subject's gold answers: one forward pass, no generation.
+
+    Returns:
+        By subject, the mean negative log-likelihood per token of the gold answers (``gold_nll``, higher is better
+        forgotten), to be compared with the subject's own release and with the base.
+    """
+    from pipelines import generation
+
+    forget = [probe for probe in probes if probe.group is ProbeGroup.FORGET]
+    chosen = settings or MeasureSettings()
+    scores = generation.answer_logprobs(
+        loaded, [(p.question, p.answer) for p in forget], max_batch_tokens=chosen.max_batch_tokens
+    )
+    items: dict[str, list[Item]] = {}
+    for probe, score in zip(forget, scores, strict=True):
+        mean = score.nll_sum / score.n_tokens if score.n_tokens else math.nan
+        item = Item(probe=probe.probe_id, fact=probe.fact, score=mean if math.isfinite(mean) else None)
+        items.setdefault(probe.subject or "", []).append(item)
+    return {subject: _gold_nll(found, chosen.seed) for subject, found in items.items()}
+
+
+def _gold_nll(items: Sequence[Item], seed: int) -> MetricResult:
+    good = results.scored(items)
+    if not good:
+        return results.not_run("gold_nll", "no gold answer could be scored", source="docs/metrics.md")
+    scores = [item.score or 0.0 for item in good]
+    facts = [item.fact for item in good]
+    found = bounds.bootstrap_means(facts, [scores], lambda means: means[:, 0], seed=bounds.seed_of("gold_nll", seed))
+    return MetricResult(
+        name="gold_nll",
+        value=sum(scores) / len(scores),
+        n=len(good),
+        facts=len(set(facts)),
+        undecided=len(items) - len(good),
+        lower=found.lower,
+        upper=found.upper,
+        bound_method=found.method,
+        direction="higher",
+        source="docs/metrics.md",
+        items=tuple(items),
+    )
+
+
+def _check(probes: Sequence[Probe]) -> None:
+    if not any(probe.group is ProbeGroup.FORGET for probe in probes):
+        raise LetheError("verify.no_probes", "There is no forget probe to measure.")
+    if len({probe.probe_id for probe in probes}) != len(probes):
+        raise LetheError("verify.no_probes", "Two probes have the same id.")
+
+
+def _deal(texts: Reference, forget: Sequence[Probe]) -> dict[str, str]:
+    """One reference sentence for each forget probe; a short list is dealt again and again."""
+    if isinstance(texts, Mapping):
+        return dict(texts)
+    return {p.probe_id: texts[i % len(texts)] for i, p in enumerate(forget)} if texts else {}
+
+
+def _index(values: Iterable[str] | ValueIndex, reference: Reference) -> ValueIndex | None:
+    if isinstance(values, ValueIndex):
+        return values
+    index = ValueIndex(values, spared=reference.values() if isinstance(reference, Mapping) else reference)
+    return index if index.size else None
+
+
+def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(stage, done, total)
+
+
+def _as_is() -> AbstractContextManager[object]:
+    return nullcontext()
