@@ -1,7 +1,8 @@
 """KFR and KRR in three modes: corrected (ours), paper (arXiv 2502.11190 §2.3) and code (zjunlp/unlearn at 0800fd2).
 
 ``E_i`` is the share of the reference's entities that the answer holds. KFR counts ``E_i < 0.3`` (or a contradiction),
-KRR counts ``E_i > 0.3`` (and no contradiction). The code mode keeps the published code's defects on purpose, to compare.
+KRR counts ``E_i > 0.3`` (and no contradiction). The code mode keeps the published code's defects on purpose,
+to compare.
 """
 
 from collections.abc import Sequence

@@ -91,7 +91,7 @@ def _scores(columns: FloatArray, mode: Mode) -> FloatArray:
 
 
 def perplexity(nll: float) -> float:
-    """exp of a mean negative log-likelihood, kept finite."""
+    """The exp of a mean negative log-likelihood, kept finite."""
     return math.exp(min(nll, _MAX_NLL))
 
 
@@ -120,11 +120,11 @@ def ls(answers: Sequence[Answer], mode: Mode = "corrected", seed: int = 0) -> Me
     scored = {row.answer.probe: _item_score(row, mode) for row in rows}
     items = tuple(Item(probe=a.probe, fact=a.fact, score=scored.get(a.probe)) for a in answers)
     if not rows:
-        why = (
-            "no perplexities: no model was given" if any(not a.empty for a in answers) else "no answer could be scored"
-        )
+        why = "no answer could be scored" if all(a.empty for a in answers) else "no perplexities: no model was given"
         return results.not_run("ls", why, source=SOURCES[mode], direction="higher", mode=mode)
-    mean_ppl, bi, hs = (sum(row[column] for row in rows) / len(rows) for column in (1, 2, 3))
+    mean_ppl = sum(row.ppl for row in rows) / len(rows)
+    bi = sum(row.bi for row in rows) / len(rows)
+    hs = sum(row.hs for row in rows) / len(rows)
     ppl = perplexity(mean_ppl) if mode == "corrected" else mean_ppl
     facts = [row.answer.fact for row in rows]
     # an infinite HS has no mean to resample: what matters is 1/HS, which is then 0

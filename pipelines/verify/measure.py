@@ -40,7 +40,7 @@ class MeasureSettings(BaseModel):
 
 
 class SubjectMeasurement(BaseModel):
-    """One subject's metrics, by key: ``kfr``, ``kfr@paper``, ``ls`` …
+    """One subject's metrics, by key: ``kfr``, ``kfr@paper``, ``ls``.
 
     ``own_public`` holds the subject's own kept facts, ``reference`` the reference sentences on the same probes.
     """
@@ -91,8 +91,8 @@ def measure(
         probes: Forget and own-public probes of all subjects (earlier ones too), and retain probes.
         backends: The judges; keep one object for the base's and the adapter's row.
         which: Whether the adapter answers, or the base alone.
-        reference_texts: Well-formed hedged sentences that neither base nor augmenter used: by probe id, or a list that is
-            dealt to the forget probes in order.
+        reference_texts: Well-formed hedged sentences that neither base nor augmenter used: by probe id, or a list
+            that is dealt to the forget probes in order.
         other_values: Private values of everybody else.
         settings: Of generation and bounds.
         progress: Told stage, done, total.

@@ -1,7 +1,7 @@
 """Is a value in a text, whatever its spelling? Case, accents, spacing, phone and date formats, number words.
 
-One reading of a text (``Reading``) answers for one value (``holds``) or, through ``ValueIndex``, for a million values at
-once: look-ups in hash tables, never a loop over values.
+One reading of a text (``Reading``) answers for one value (``holds``) or, through ``ValueIndex``, for a million values
+at once: look-ups in hash tables, never a loop over values.
 """
 
 import functools
@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pipelines.augment.wording import EMAIL, STOPWORDS, WORD, fold
 
@@ -17,9 +17,12 @@ Kind = Literal["email", "date", "digits", "number", "code", "literal", "text"]
 HARD_KINDS = frozenset({"email", "date", "digits", "number", "code"})  # matched exactly, never by meaning
 
 _MONTHS = {
-    name[:3]: number
+    name: number
     for number, name in enumerate(
-        "january february march april may june july august september october november december".split(), start=1
+        """
+    jan feb mar apr may jun jul aug sep oct nov dec
+    """.split(),
+        start=1,
     )
 }
 _MONTH = "(" + "|".join(_MONTHS) + r")[a-z]*\.?"
@@ -32,29 +35,41 @@ _NUMBER = re.compile(r"(?<![\w.])\d{1,3}(?:[,' ]\d{3})+(?:\.\d+)?(?!\w)|(?<!\w)\
 _UNITS = {
     word: number
     for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
-        " eighteen nineteen".split()
+        """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+    eighteen nineteen
+    """.split()
     )
 }
 _TENS = {
-    word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
+    word: 10 * tens
+    for tens, word in enumerate(
+        """
+    twenty thirty forty fifty sixty seventy eighty ninety
+    """.split(),
+        start=2,
+    )
 }
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
-_ORDINALS = {
-    word: n
-    for n, word in enumerate(
-        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth"
-        " fifteenth sixteenth seventeenth eighteenth nineteenth twentieth".split(),
+_ORDINALS = {"thirtieth": 30} | {
+    word: number
+    for number, word in enumerate(
+        """
+    first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth
+    sixteenth seventeenth eighteenth nineteenth twentieth
+    """.split(),
         start=1,
     )
-} | {"thirtieth": 30}
+}
 _NUMBER_WORDS = frozenset((*_UNITS, *_TENS, *_SCALES))
 _ABBREVIATED = {"st": "street", "str": "street", "rd": "road", "ave": "avenue", "av": "avenue", "ln": "lane"} | {
     "blvd": "boulevard", "dr": "drive", "sq": "square", "pl": "place", "apt": "apartment", "hwy": "highway"
 }  # fmt: skip
 _TITLES = frozenset({"dr", "drive", "mr", "mrs", "ms", "prof", "professor"})
 _UNIT_WORDS = frozenset(
-    "eur euro euros usd dollar dollars chf franc francs gbp pound pounds a per year month yearly annually".split()
+    """
+    eur euro euros usd dollar dollars chf franc francs gbp pound pounds a per year month yearly annually
+    """.split()
 )
 _PHONE_KEY = 8  # the last digits of a phone: the same with and without a country code
 _SLACK = 3  # words that may lie between the words of a value
@@ -92,7 +107,7 @@ def stem(word: str) -> str:
 
 
 @functools.cache
-def _stemmer() -> "object":
+def _stemmer() -> Any:
     from nltk.stem.porter import PorterStemmer
 
     return PorterStemmer()
@@ -223,7 +238,8 @@ def value_key(value: str) -> ValueKey:
     if digits and not letters:
         if len(digits) >= 7 and not _NUMBER.fullmatch(folded.strip(" +-$€£")):
             return ValueKey("digits", frozenset({digits[-_PHONE_KEY:]}))
-        return ValueKey("number", frozenset(canonical_number(number) for number in _NUMBER.findall(folded)) or {digits})
+        numbers = frozenset(canonical_number(number) for number in _NUMBER.findall(folded))
+        return ValueKey("number", numbers or frozenset({digits}))
     if digits and _is_code(tokens):
         return ValueKey("code", frozenset({"".join(tokens)}))
     if len("".join(tokens)) < 3:
