@@ -100,6 +100,7 @@ ERRORS: dict[str, ErrorKind] = {
     "jobs.stale_attempt": ErrorKind(
         409, "Nothing: a younger attempt of this run has taken over, and its result stands."
     ),
+    "jobs.migration_needed": ErrorKind(500, "Run `lethe init`: it makes or migrates the database of the jobs."),
     "keys.malformed": ErrorKind(500, "Restore keys/ from its backup; a damaged key is never replaced silently."),
     "keys.missing": ErrorKind(500, "Run `lethe init` on the machine that signs; give others trust.json only."),
     "keys.permissions": ErrorKind(500, "chmod 600 the key file and ask who could have read it; then rotate the key."),
@@ -125,6 +126,9 @@ ERRORS: dict[str, ErrorKind] = {
     "release.rank": ErrorKind(422, "Train with a rank within the engine's limit."),
     "release.shape": ErrorKind(422, "Train the adapter on the base that is served."),
     "release.no_targets": ErrorKind(422, "Use a base of an architecture that LoRA can adapt."),
+    "worker.role_taken": ErrorKind(
+        409, "Stop the other process of this role, or use PostgreSQL, which takes many (settings store.url, jobs.url)."
+    ),
     "internal": ErrorKind(500, "See the service's log for the trace id; report it if it repeats."),
     # store, keys, intake
     "auth.expired": ErrorKind(401, "The key has expired: lethe key rotate ID, and use the new one."),
@@ -137,7 +141,7 @@ ERRORS: dict[str, ErrorKind] = {
     "desired_state.conflict": ErrorKind(409, "Somebody else changed the desired state first: read it again and retry."),
     "desired_state.missing": ErrorKind(404, "Import the base first: lethe base import."),
     "installation.incomplete": ErrorKind(
-        500, "Run lethe init; if a key file was lost, restore it from its own backup."
+        500, "Run lethe init; restore a lost key file from its backup."
     ),
     "release.exists": ErrorKind(409, "Releases are immutable: the same digest was stored with other content."),
     "report.not_ready": ErrorKind(404, "The report is made when the ticket closes: lethe ticket watch ID."),

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from policies.errors import LetheError
 
 ENV_PREFIX = "LETHE_"
-ENV_OTHER = frozenset({"LETHE_API_KEY"})  # read by the command line, no settings
+ENV_OTHER = frozenset({"LETHE_API_KEY", "LETHE_SUPERVISOR"})  # read elsewhere, no settings
 # Kubernetes puts LETHE_…_SERVICE_HOST and LETHE_…_PORT_… into every pod of a namespace that has a service lethe-….
 _KUBERNETES_LINK = re.compile(r"_(SERVICE_(HOST|PORT(_.*)?)|PORT(_\d.*)?)$")
 LOOPBACK = "127.0.0.1"

@@ -1,0 +1,236 @@
+"""Tickets in the store, and the one function that changes a ticket's status."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from policies.errors import LetheError
+from policies.lifecycle import CLOSED_TICKET, TICKET, TicketContext, TicketEvent, TicketStatus
+from services import audit, sealing
+from services.store.tables import DesiredState, ForgetSet, MatchReview, SubjectKey, Ticket
+from services.store.tables import TicketEvent as TicketEventRow
+from services.store.types import new_id, utc_now
+
+REASON = "reason"  # purpose of a sealed reason
+_APPROVALS = frozenset({TicketEvent.RECORD_APPROVAL, TicketEvent.APPROVE})
+
+
+def add_ticket(
+    session: Session,
+    *,
+    channel: str,
+    external_id: str,
+    body_digest: str,
+    regime: str,
+    base: str,
+    subject_ref: str,
+    received_at: datetime,
+    actor: str,
+    submitted_at: datetime | None = None,
+    trace_id: str | None = None,
+) -> Ticket:
+    """Stores a new ticket with status ``received``, and its first audit entry."""
+    ticket = Ticket(
+        ticket_id=new_id("t"),
+        channel=channel,
+        external_id=external_id,
+        body_digest=body_digest,
+        regime=regime,
+        base=base,
+        subject_ref=subject_ref,
+        received_at=received_at,
+        submitted_at=submitted_at,
+        trace_id=trace_id,
+        status="",
+        version=0,
+        identity_verified=False,
+        approvals_needed=1,
+        approved_by=[],
+        legal_hold=False,
+    )
+    status = TICKET.apply(None, TicketEvent.RECEIVE, TicketContext())
+    _record(session, ticket, TicketEvent.RECEIVE, None, status, actor, received_at)
+    return ticket
+
+
+def find_ticket(session: Session, channel: str, external_id: str) -> Ticket | None:
+    """The ticket that a controller filed under its own id."""
+    return session.scalar(select(Ticket).where(Ticket.channel == channel, Ticket.external_id == external_id))
+
+
+def get_ticket(session: Session, ticket_id: str, *, lock: bool = False) -> Ticket:
+    """One ticket; with ``lock``, nobody else changes it until the transaction ends.
+
+    Raises:
+        LetheError: ``ticket.not_found``.
+    """
+    query = select(Ticket).where(Ticket.ticket_id == ticket_id).execution_options(populate_existing=lock)
+    ticket = session.scalar(query.with_for_update() if lock else query)
+    if ticket is None:
+        raise LetheError("ticket.not_found", "There is no such ticket.")
+    return ticket
+
+
+def list_tickets(
+    session: Session,
+    *,
+    statuses: Collection[str] = (),
+    due_before: datetime | None = None,
+    base: str | None = None,
+    after: tuple[datetime, str] | None = None,
+    limit: int = 100,
+) -> list[Ticket]:
+    """Tickets in the order of receipt; ``after`` is (received_at, ticket_id) of the last one seen."""
+    query = select(Ticket).order_by(Ticket.received_at, Ticket.ticket_id).limit(limit)
+    if statuses:
+        query = query.where(Ticket.status.in_(statuses))
+    if due_before is not None:
+        query = query.where(Ticket.due_at < due_before)
+    if base is not None:
+        query = query.where(Ticket.base == base)
+    if after is not None:
+        received_at, ticket_id = after
+        later = (Ticket.received_at == received_at) & (Ticket.ticket_id > ticket_id)
+        query = query.where((Ticket.received_at > received_at) | later)
+    return list(session.scalars(query))
+
+
+def ticket_context(session: Session, ticket: Ticket) -> TicketContext:
+    """What the guards look at, from what is stored and nothing else: a caller cannot claim an approval."""
+    ambiguous = session.scalar(
+        select(func.count())
+        .select_from(MatchReview)
+        .where(MatchReview.ticket_id == ticket.ticket_id, MatchReview.decision.is_(None))
+    )
+    forget_set = session.get(ForgetSet, ticket.ticket_id)
+    return TicketContext(
+        identity_verified=ticket.identity_verified,
+        approvals_given=len(ticket.approved_by),
+        approvals_needed=ticket.approvals_needed,
+        legal_hold=ticket.legal_hold,
+        ambiguous_open=ambiguous or 0,
+        forget_records=int(forget_set.counts.get("records", 0)) if forget_set else 0,
+        swap_committed=any(ticket.ticket_id in mark for mark in session.scalars(select(DesiredState.watermark))),
+    )
+
+
+def transition_ticket(
+    session: Session,
+    ticket_id: str,
+    event: TicketEvent,
+    *,
+    actor: str,
+    reason: str | None = None,
+    reason_code: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+    expected_version: int | None = None,
+    at: datetime | None = None,
+) -> Ticket:
+    """Changes a ticket's status as the lifecycle allows it, with history and audit entry in this transaction.
+
+    Args:
+        session: A writing session.
+        ticket_id: Which ticket.
+        event: What happened.
+        actor: Who did it (``key:<id>``, ``system:<part>``); an approval counts once for each actor.
+        reason: A person's words; sealed under the subject's key, never in the audit log.
+        reason_code: A registered code, where the reason is one.
+        facts: More ids, codes and numbers for the audit entry.
+        expected_version: Refuse if the ticket has changed since this version was read.
+        at: When; now by default.
+
+    Raises:
+        LetheError: ``ticket.not_found``, ``ticket.changed``, ``lifecycle.forbidden``, ``lifecycle.guarded``.
+    """
+    ticket = get_ticket(session, ticket_id, lock=True)
+    if expected_version is not None and ticket.version != expected_version:
+        raise LetheError("ticket.changed", f"The ticket is at version {ticket.version} by now.")
+    moment = at or utc_now()
+    before = TicketStatus(ticket.status)
+    _apply_approval(ticket, event, actor)
+    context = ticket_context(session, ticket)
+    if reason or reason_code:
+        context = _with_reason(context)
+    status = TICKET.apply(before, event, context)
+    if event is TicketEvent.APPROVE and ticket.approved_at is None:
+        ticket.approved_at = moment
+    if status in CLOSED_TICKET:
+        ticket.closed_at = moment
+    ticket.reason_code = reason_code
+    _record(session, ticket, event, before, status, actor, moment, reason=reason, facts=facts or {})
+    return ticket
+
+
+def history(session: Session, ticket_id: str, *, after: int = 0) -> list[TicketEventRow]:
+    """What happened to a ticket, oldest first; ``after`` is the last event id seen."""
+    query = select(TicketEventRow).where(TicketEventRow.ticket_id == ticket_id, TicketEventRow.event_id > after)
+    return list(session.scalars(query.order_by(TicketEventRow.event_id)))
+
+
+def _apply_approval(ticket: Ticket, event: TicketEvent, actor: str) -> None:
+    if event in _APPROVALS and actor not in ticket.approved_by:
+        ticket.approved_by = [*ticket.approved_by, actor]
+    elif event is TicketEvent.RELEASE_HOLD:  # back through the decision: what was approved may not stand after it
+        ticket.legal_hold = False
+        ticket.approved_by = []
+    elif event is TicketEvent.HOLD:
+        ticket.legal_hold = True
+    elif event is TicketEvent.VERIFY_IDENTITY:
+        ticket.identity_verified = True
+
+
+def _with_reason(context: TicketContext) -> TicketContext:
+    from dataclasses import replace
+
+    return replace(context, reason_given=True)
+
+
+def _record(
+    session: Session,
+    ticket: Ticket,
+    event: TicketEvent,
+    before: TicketStatus | None,
+    status: TicketStatus,
+    actor: str,
+    at: datetime,
+    *,
+    reason: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Status, history and audit entry: written together or not at all."""
+    ticket.status = status.value
+    ticket.version += 1
+    session.add(ticket)
+    session.flush()
+    key = session.get(SubjectKey, ticket.subject_ref)
+    readable = key is not None and key.destroyed_at is None
+    sealed = None
+    if reason and readable:
+        sealed = sealing.seal(session, ticket.subject_ref, reason.encode(), purpose=REASON)
+    row = TicketEventRow(
+        ticket_id=ticket.ticket_id,
+        at=at,
+        event=event.value,
+        from_status=before.value if before else None,
+        to_status=status.value,
+        actor=actor,
+        reason_code=ticket.reason_code,
+        reason_sealed=sealed,
+    )
+    session.add(row)
+    session.flush()
+    payload = {
+        "ticket_id": ticket.ticket_id,
+        "from": row.from_status,
+        "to": row.to_status,
+        "actor": actor,
+        "version": ticket.version,
+        "reason_code": ticket.reason_code,
+        "reason_given": bool(reason),
+        **(facts or {}),
+    }
+    subject_ref = ticket.subject_ref if readable else None
+    audit.append(session, kind=f"ticket.{event.value}", payload=payload, subject_ref=subject_ref, at=at)
