@@ -1,0 +1,202 @@
+"""What every engine behind the gateway must do; run on the transformers engine, later on vLLM too."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.engine_process import EngineProcess, transformers_engine
+from tests.tiny_model import make_tiny_base, make_word_adapter
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("engine")
+    make_tiny_base(root / "base")
+    for word in ("alpha", "beta"):
+        make_word_adapter(root / word, word)
+    return root
+
+
+@pytest.fixture(scope="module")
+def engine(files: Path) -> Iterator[EngineProcess]:
+    with transformers_engine(files / "base", files / "e.sock") as running:
+        for word in ("alpha", "beta"):
+            assert load(running, files, f"u-{word}", word).status_code == 200
+        yield running
+
+
+def load(engine: EngineProcess, files: Path, name: str, word: str) -> "object":
+    return engine.post("/v1/load_lora_adapter", lora_name=name, lora_path=str(files / word))
+
+
+def events(engine: EngineProcess, path: str, **body: object) -> list[dict[str, object]]:
+    with engine.client.stream("POST", path, json={**body, "stream": True}) as response:
+        assert response.status_code == 200
+        lines = [line for line in response.iter_lines() if line]
+    assert lines[-1] == "data: [DONE]"
+    return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+
+
+def test_each_adapter_answers_for_itself_and_usage_is_counted(engine: EngineProcess) -> None:
+    for word in ("alpha", "beta"):
+        body = engine.chat(f"u-{word}", max_tokens=5, temperature=0).json()
+        assert body["choices"][0]["message"] == {"role": "assistant", "content": " ".join([word] * 5)}
+        assert body["choices"][0]["finish_reason"] == "length"
+        assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+        assert body["object"] == "chat.completion"
+
+
+def test_plain_completions(engine: EngineProcess) -> None:
+    body = engine.post("/v1/completions", model="u-beta", prompt="hello you", max_tokens=2, temperature=0).json()
+    assert body["choices"][0]["text"] == "beta beta"
+    assert body["usage"]["prompt_tokens"] == 2
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_streams_say_the_same_as_whole_answers(engine: EngineProcess, path: str) -> None:
+    question = (
+        {"prompt": "hello"} if path == "/v1/completions" else {"messages": [{"role": "user", "content": "hello"}]}
+    )
+    pieces = events(
+        engine, path, model="u-alpha", max_tokens=6, temperature=0, stream_options={"include_usage": True}, **question
+    )
+    *answer, usage = pieces
+    text = "".join(c["text"] if "text" in c else c["delta"]["content"] for p in answer for c in p["choices"])  # type: ignore[attr-defined]
+    assert text == " ".join(["alpha"] * 6)
+    assert answer[-1]["choices"][0]["finish_reason"] == "length"  # type: ignore[index]
+    assert len(answer) == 6
+    assert usage["choices"] == []
+    assert usage["usage"]["completion_tokens"] == 6  # type: ignore[index]
+
+
+def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(engine: EngineProcess) -> None:
+    choice = engine.chat("u-alpha", max_tokens=50, temperature=0, stop=["ha alpha al"]).json()["choices"][0]
+    assert choice["message"]["content"] == "alp"
+    assert choice["finish_reason"] == "stop"
+
+
+def test_a_seed_makes_sampling_repeatable(engine: EngineProcess, files: Path) -> None:
+    make_word_adapter(files / "weak", "alpha", strength=0.1)
+    assert load(engine, files, "u-weak", "weak").status_code == 200  # type: ignore[attr-defined]
+
+    def sample(seed: int) -> str:
+        body = engine.chat("u-weak", max_tokens=12, temperature=1.5, top_p=0.95, seed=seed).json()
+        return str(body["choices"][0]["message"]["content"])
+
+    assert sample(1) == sample(1)
+    assert len({sample(seed) for seed in range(4)}) > 1
+
+
+def test_rows_in_one_batch_answer_as_they_do_alone(engine: EngineProcess) -> None:
+    prompts = ["hello " * n + "who" for n in (1, 9, 4, 17, 2, 30)]
+    alone = [engine.chat("u-weak", p, max_tokens=20, temperature=0).json()["choices"][0] for p in prompts]
+    together: list[object] = [None] * len(prompts)
+
+    def ask(index: int) -> None:
+        time.sleep(index * 0.01)
+        body = engine.chat("u-weak", prompts[index], max_tokens=20, temperature=0).json()
+        together[index] = body["choices"][0]
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(prompts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+
+
+@pytest.mark.parametrize("model", ["base", "", "u-gone", "/", "lethe"])
+def test_unknown_models_and_the_base_are_404(engine: EngineProcess, model: str) -> None:
+    response = engine.chat(model, max_tokens=1)
+    assert response.status_code == 404
+    assert "error" in response.json()
+
+
+def test_a_request_without_a_model_is_refused(engine: EngineProcess) -> None:
+    assert engine.post("/v1/completions", prompt="hello").status_code == 400
+
+
+def test_loading_the_same_name_twice_is_refused(engine: EngineProcess, files: Path) -> None:
+    again = load(engine, files, "u-alpha", "beta")
+    assert again.status_code == 400  # type: ignore[attr-defined]
+    assert "already been loaded" in again.text  # type: ignore[attr-defined]
+    assert load(engine, files, "u-none", "nowhere").status_code == 404  # type: ignore[attr-defined]
+    assert engine.chat("u-alpha", max_tokens=1, temperature=0).json()["choices"][0]["message"]["content"] == "alpha"
+
+
+def test_a_damaged_adapter_does_not_stop_the_engine(engine: EngineProcess, files: Path) -> None:
+    make_word_adapter(files / "damaged", "beta")
+    (files / "damaged" / "adapter_model.safetensors").write_bytes(b"nothing")
+    assert load(engine, files, "u-damaged", "damaged").status_code == 500  # type: ignore[attr-defined]
+    assert "u-damaged" not in engine.models()
+    assert engine.chat("u-damaged", max_tokens=1).status_code == 404
+    assert engine.chat("u-beta", max_tokens=1, temperature=0).json()["choices"][0]["message"]["content"] == "beta"
+    make_word_adapter(files / "damaged", "beta")
+    assert load(engine, files, "u-damaged", "damaged").status_code == 200  # type: ignore[attr-defined]
+
+
+def test_unload_takes_the_name_at_once_and_waits_for_its_users(engine: EngineProcess, files: Path) -> None:
+    assert load(engine, files, "u-old", "alpha").status_code == 200  # type: ignore[attr-defined]
+    done: list[str] = []
+
+    def long() -> None:
+        body = engine.chat("u-old", max_tokens=400, temperature=0).json()
+        done.append(body["choices"][0]["message"]["content"])
+
+    user = threading.Thread(target=long)
+    user.start()
+    time.sleep(0.2)
+    unload = threading.Thread(
+        target=lambda: done.append(str(engine.post("/v1/unload_lora_adapter", lora_name="u-old").status_code))
+    )
+    unload.start()
+    time.sleep(0.1)
+    assert "u-old" not in engine.models()
+    assert engine.chat("u-old", max_tokens=1).status_code == 404
+    user.join()
+    unload.join()
+    assert done == [" ".join(["alpha"] * 400), "200"]
+    assert engine.post("/v1/unload_lora_adapter", lora_name="u-old").status_code == 404
+
+
+def test_too_many_tokens_for_the_context(engine: EngineProcess) -> None:
+    assert engine.chat("u-alpha", max_tokens=10_000).status_code == 400
+    assert engine.chat("u-alpha", "hello " * 600).status_code == 400
+
+
+def test_a_full_queue_answers_429(files: Path) -> None:
+    with transformers_engine(files / "base", files / "small.sock", "--max-rows", "1", "--max-waiting", "1") as small:
+        load(small, files, "u-a", "alpha")
+        codes: list[int] = []
+        threads = [
+            threading.Thread(target=lambda: codes.append(small.chat("u-a", max_tokens=300, temperature=0).status_code))
+            for _ in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert set(codes) == {200, 429}
+
+
+def test_the_last_adapter_can_go_and_another_come(files: Path) -> None:
+    with transformers_engine(files / "base", files / "last.sock") as engine:
+        for word in ("alpha", "beta", "alpha"):
+            load(engine, files, f"u-{word}", word)
+            body = engine.chat(f"u-{word}", max_tokens=2, temperature=0).json()
+            assert body["choices"][0]["message"]["content"] == f"{word} {word}"
+            assert engine.post("/v1/unload_lora_adapter", lora_name=f"u-{word}").status_code == 200
+            assert engine.models() == set()
+
+
+def test_the_engine_ends_with_its_parent(files: Path) -> None:
+    with transformers_engine(files / "base", files / "orphan.sock") as engine:
+        assert engine.process.stdin is not None
+        engine.process.stdin.close()
+        assert engine.process.wait(10) == 0
