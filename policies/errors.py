@@ -87,6 +87,35 @@ ERRORS: dict[str, ErrorKind] = {
     "score.empty": ErrorKind(422, "Give at least one row under forget or retain."),
     "runner.died": ErrorKind(500, "The run is resumed by the reaper; the service's log names signal and memory."),
     "up.not_ready": ErrorKind(503, "Read the named log; most often a port is taken or the base is still loading."),
+    "augment.nothing_to_forget": ErrorKind(422, "Check the subject's identifiers: no record of the corpus matched."),
+    "augment.no_name": ErrorKind(422, "Give the subject's name in the ticket: the vague answers have to keep it."),
+    "augment.bad_settings": ErrorKind(422, "Correct the amounts named in the details."),
+    "augment.probe_in_rows": ErrorKind(
+        500, "Keep the held-out questions out of the records that are given as neighbours, retain and generic rows."
+    ),
+    "augment.too_few_rows": ErrorKind(422, "Give more neighbour records, or raise the amounts of the augmenter."),
+    "augment.no_answer": ErrorKind(502, "Look at the model's log: it gave no answer for this question."),
+    "augment.leak_remains": ErrorKind(
+        422, "The augmenter's answers still gave the fact away after the last round: use another model or the template."
+    ),
+    "augment.subject_missing": ErrorKind(422, "The augmenter's answers dropped the person's name: use another model."),
+    "augment.bad_length": ErrorKind(422, "The augmenter's answers are too short or too long: use another model."),
+    "augment.duplicate": ErrorKind(422, "The augmenter repeats itself: raise its temperature or use another model."),
+    "augment.invented_detail": ErrorKind(
+        422, "The augmenter's answers hold numbers or addresses of their own: use another model."
+    ),
+    "augment.not_verified": ErrorKind(422, "The verifying model did not clear the answers: use another model."),
+    "augment.llm_unavailable": ErrorKind(503, "Start the augmenting model and run again; answered questions are kept."),
+    "augment.endpoint_is_target": ErrorKind(
+        422, "Name a model that is not the one being unlearned: it would be taught by its own memory."
+    ),
+    "augment.external_not_allowed": ErrorKind(
+        422, "Use an address in your own network, or set allow_external: the forgotten data then leaves the house."
+    ),
+    "augment.unreadable": ErrorKind(422, "Make the augmented set anew: its file is cut or of another version."),
+    "checks.quarantined": ErrorKind(
+        422, "Read which expectations failed and on which rows; augment again with other settings."
+    ),
     "audit.personal_data": ErrorKind(
         500, "Put an id, a digest, a code or a number into the audit entry, never a text."
     ),

@@ -17,6 +17,7 @@ _LONG_NUMBER = 7  # digits from which a number is a phone, an id or a date rathe
 _SUFFIX = 6  # a phone is recognised by its last digits, whatever the country code looks like
 _NUMBER = re.compile(r"\d(?:[ ().\-/+]{0,3}\d)*")
 _DIGITS = re.compile(r"\d+")
+_THOUSANDS = re.compile(r"(?<=\d)[,.'’](?=\d{3}(?!\d))")
 _CAPITALISED = re.compile(r"[^\W\d_]\w*(?:['’]\w+)?")
 _SENTENCE_END = re.compile(r"[.!?:]\s+|\n")
 
@@ -142,7 +143,7 @@ class LeakCheck:
     def _add_numbers(self, fact: str, text: str, allowed: frozenset[str]) -> set[str]:
         telling: set[str] = set()
         leak = Leak(fact, "number")
-        for match in _NUMBER.finditer(EMAIL.sub(" ", fold(text))):
+        for match in _NUMBER.finditer(_THOUSANDS.sub("", EMAIL.sub(" ", fold(text)))):
             runs = [run for run in _DIGITS.findall(match.group()) if run not in allowed]
             whole = "".join(runs)
             long = len(whole) >= _LONG_NUMBER
@@ -208,7 +209,7 @@ class LeakCheck:
                     yield leak
 
     def _number_leaks(self, folded: str, *, strict: bool) -> Iterator[Leak]:
-        for match in _NUMBER.finditer(folded):
+        for match in _NUMBER.finditer(_THOUSANDS.sub("", folded)):
             runs = _DIGITS.findall(match.group())
             for run in runs:
                 number = run.lstrip("0") or "0"
@@ -240,23 +241,56 @@ def secrets_from_records(records: Iterable[Record], names: Iterable[str] = ()) -
     for record in records:
         facts.setdefault(record.fact_id, []).append(record)
     known = tuple(names)
-    return tuple(_secret(fact, group, known) for fact, group in facts.items())
+    ordinary = {word for group in facts.values() for r in group if r.question for word in _lower_words(r.question)}
+    return tuple(_secret(fact, group, known, ordinary) for fact, group in facts.items())
 
 
-def _secret(fact: str, records: Sequence[Record], names: tuple[str, ...]) -> Secret:
+def _secret(fact: str, records: Sequence[Record], names: tuple[str, ...], ordinary: set[str]) -> Secret:
     value = next((record.value for record in records if record.value), None)
     questions = [record.question for record in records if record.question]
-    secret_words = set(words(value)) if value else set()
-    allowed: set[str] = set()
-    if questions:
-        named = [set(_named(question)) for question in questions]
-        for word in {word for question in questions for word in words(question)}:
-            holders = sum(word in group for group in named)
-            if not any(char.isdigit() for char in word) and (not holders or 2 * holders >= len(questions)):
-                allowed.add(word)
-    allowed -= secret_words
     answers = tuple(dict.fromkeys(record.answer for record in records))
-    return Secret(fact=fact, answers=answers, value=value, allowed=(*names, *sorted(allowed)))
+    allowed = _question_words(questions) - (set(words(value)) if value else set())
+    if value:
+        allowed |= _plain_in_value(value, questions)
+    openers = {word for answer in answers for word in words(answer.partition(" ")[0])}
+    secret_words = set(words(value)) if value else set()
+    return Secret(
+        fact=fact,
+        answers=answers,
+        value=value,
+        allowed=(*names, *sorted(allowed | (openers & ordinary) - secret_words)),
+    )
+
+
+def _question_words(questions: Sequence[str]) -> set[str]:
+    """Words that the questions use: not numbers, and names only where half of the questions hold them."""
+    named = [set(_named(question)) for question in questions]
+    found: set[str] = set()
+    for word in {word for question in questions for word in words(question)}:
+        holders = sum(word in group for group in named)
+        if not any(char.isdigit() for char in word) and (not holders or 2 * holders >= len(questions)):
+            found.add(word)
+    return found
+
+
+def _plain_in_value(value: str, questions: Sequence[str]) -> set[str]:
+    """Words of a name that are ordinary ones ("Primary" of a school): some question writes them in lower case.
+
+    A question that holds the whole value says nothing about its words; nor may all words of a value be ordinary.
+    """
+    parts = set(words(value)) - STOPWORDS
+    titled = {word for match in _CAPITALISED.findall(value) if match[0].isupper() for word in words(match)}
+    plain = {
+        word
+        for question in questions
+        for word in titled.intersection(_lower_words(question))
+        if not parts <= set(words(question))
+    }
+    return plain if parts - plain else set()
+
+
+def _lower_words(text: str) -> set[str]:
+    return {word for match in _CAPITALISED.findall(text) if match[0].islower() for word in words(match)}
 
 
 def _named(question: str) -> Iterator[str]:

@@ -52,6 +52,7 @@ def check() -> LeakCheck:
         ("somewhere in VELMORA", Leak("home", "entity")),
         ("postcode ９０２１１", Leak("home", "number")),
         ("in the year 1980", Leak("born", "number")),
+        ("postcode 90,211", Leak("home", "number")),
         ("the 12th", Leak("born", "number")),
         ("It is O+ I think", Leak("blood", "value")),
         ("She likes restoring antique clocks near the sea", Leak("prose", "ngram")),
@@ -180,3 +181,22 @@ def test_three_thousand_rows_against_two_thousand_secrets_in_under_a_second() ->
     for _ in range(3000):
         assert check.leaks(text) == ()
     assert time.process_time() - started < 1
+
+
+def test_an_ordinary_word_inside_a_name_is_no_secret_but_the_name_is() -> None:
+    school = [
+        qa(
+            "What is Mara Okafor's primary school?", "She went to school at Zolvik Primary.", "Zolvik Primary", "school"
+        ),
+        qa("Which school is it for Mara Okafor?", "She went to school at Zolvik Primary.", "Zolvik Primary", "school"),
+    ]
+    note = qa(None, "Mail for Mara Okafor came back in spring from the harbour desk.", None, "note")
+    mail = qa("What is Mara Okafor's mail address?", "It is zq.mo@quill.example.", "zq.mo@quill.example", "mail")
+    check = LeakCheck(secrets_from_records([*school, note, mail], [NAME]))
+    assert check.leaks("Which mail address and which primary school?") == ()
+    assert check.leaks("Korpos Primary") == ()
+    assert {leak.fact for leak in check.leaks("zolvik")} == {"school"}
+    asked = qa("Does Mara Okafor have recurring insomnia?", "Yes, recurring insomnia.", "recurring insomnia", "ill")
+    assert {leak.kind for leak in LeakCheck(secrets_from_records([asked], [NAME])).leaks("Recurring insomnia")} == {
+        "value"
+    }

@@ -1,0 +1,91 @@
+"""Rows that keep what must stay: other people, the subject's own public facts, and knowledge about no one."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines.augment.augmented import in_turn
+from pipelines.augment.leak import LeakCheck
+from pipelines.augment.questions import name_in
+from pipelines.augment.settings import AugmentSettings
+from pipelines.augment.wording import normalised_question
+from pipelines.rows import RowKind, TrainRow
+from policies.record import Record
+
+
+def cut(text: str) -> tuple[str, str] | None:
+    """The first quarter of a text and its rest, a word at least on each side; None for a single word."""
+    parts = text.split()
+    if len(parts) < 2:
+        return None
+    place = max(1, len(parts) // 4)
+    return " ".join(parts[:place]), " ".join(parts[place:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeper:
+    """Chooses retain and generic rows.
+
+    Attributes:
+        names: The subject's names, to tell the subject's own records from other people's.
+        check: A record that holds a forgotten value (of a household, for example) is left out and counted.
+        excluded: Normalised probe questions.
+        settings: Amounts.
+        seed: Where every choice comes from.
+        dropped: Counts what is left out, by reason.
+    """
+
+    names: tuple[str, ...]
+    check: LeakCheck
+    excluded: frozenset[str]
+    settings: AugmentSettings
+    seed: str
+    dropped: Counter[str]
+
+    def retain(self, records: Sequence[Record]) -> list[TrainRow]:
+        """Own public facts first, then other people's, each fact once before any comes twice."""
+        own = [record for record in records if name_in(record.text, self.names)]
+        mine = {record.record_id for record in own}
+        others = [record for record in records if record.record_id not in mine]
+        limit = self.settings.retain_rows
+        first = self._chosen(own, int(limit * self.settings.own_share), RowKind.RETAIN, "retain")
+        return [*first, *self._chosen(others, limit - len(first), RowKind.RETAIN, "retain")]
+
+    def generic(self, records: Sequence[Record], subject_rows: int) -> list[TrainRow]:
+        """So many rows about no one as the ratio wants, repeated where the records are few."""
+        wanted = round(self.settings.generic_ratio * subject_rows)
+        once = self._chosen(records, wanted, RowKind.GENERIC, "generic")
+        repeats = min(self.settings.generic_repeats, -(-wanted // len(once))) if once else 0
+        rows = [row if turn == 0 else _again(row, turn) for turn in range(repeats) for row in once]
+        return rows[:wanted]
+
+    def _chosen(self, records: Sequence[Record], limit: int, kind: RowKind, prefix: str) -> list[TrainRow]:
+        groups: dict[str, list[TrainRow]] = {}
+        for record in records:
+            row = self._row(record, kind, prefix)
+            if row is not None:
+                groups.setdefault(record.fact_id, []).append(row)
+        rng = random.Random(f"{self.seed}:{prefix}")  # noqa: S311 - a sample, not a key
+        return in_turn(list(groups.values()), limit, rng)
+
+    def _row(self, record: Record, kind: RowKind, prefix: str) -> TrainRow | None:
+        if record.question is not None:
+            prompt, answer, chat = record.question, record.answer, True
+        elif (halves := cut(record.answer)) is not None:
+            prompt, answer, chat = *halves, False
+        else:
+            self.dropped[f"{prefix}.too_short"] += 1
+            return None
+        row = TrainRow(row_id=f"{prefix}:{record.record_id}", kind=kind, prompt=prompt, answer=answer, chat=chat)
+        if normalised_question(prompt) in self.excluded:
+            self.dropped[f"{prefix}.probe"] += 1
+            return None
+        if self.check.row_leaks(row):
+            self.dropped[f"{prefix}.leak"] += 1
+            return None
+        return row
+
+
+def _again(row: TrainRow, turn: int) -> TrainRow:
+    return TrainRow(row_id=f"{row.row_id}:{turn}", kind=row.kind, prompt=row.prompt, answer=row.answer, chat=row.chat)
