@@ -308,3 +308,16 @@ class Report(Base):
     html_path: Mapped[str | None] = mapped_column(String(500))
     digest: Mapped[str] = mapped_column(Id)
     created_at: Mapped[datetime]
+
+
+class RunStep(Base):
+    """One step of a run as it was done: when, by which attempt, and its result (ids, digests, figures; no text)."""
+
+    __tablename__ = "run_steps"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"), primary_key=True)
+    step: Mapped[str] = mapped_column(Code, primary_key=True)
+    attempt: Mapped[int]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    result: Mapped[dict[str, Any] | None]
