@@ -188,6 +188,7 @@ ERRORS: dict[str, ErrorKind] = {
     "settings.invalid": ErrorKind(500, "Correct lethe.toml or the LETHE_ variables that the details name."),
     "storage.full": ErrorKind(507, "Free disk space; what was being written was not stored, so send it again."),
     "store.busy": ErrorKind(503, "Try again; if it lasts, look for a process that holds the database."),
+    "store.corrupt": ErrorKind(500, "Restore the database from a backup, then run lethe recover."),
     "store.locked": ErrorKind(409, "Stop the process that the details name, or use another home directory."),
     "store.migration_needed": ErrorKind(503, "Run lethe migrate with every service stopped, then start them."),
     "store.missing": ErrorKind(503, "Run lethe init, or point LETHE_HOME at the installation."),

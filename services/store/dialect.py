@@ -13,6 +13,7 @@ from policies.errors import LetheError
 READ_ONLY = "lethe_read_only"
 CHANNEL = "lethe_state"
 _FULL = {sqlite3.SQLITE_FULL}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
@@ -81,6 +82,8 @@ def translate(error: DBAPIError) -> LetheError | None:
         return LetheError("store.busy", "Another process holds the store.")
     if code == sqlite3.SQLITE_CANTOPEN or (cause is not None and type(cause).__name__ == "OperationalError" and state):
         return LetheError("store.missing", "The store cannot be opened.")
+    if code in _DAMAGED:
+        return LetheError("store.corrupt", "The store's file is damaged, or is no database.")
     if state == "42P01" or "no such table" in str(cause):
         return LetheError("store.migration_needed", "The store lacks a table of this version.")
     return None
