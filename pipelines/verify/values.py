@@ -16,15 +16,18 @@ from pipelines.augment.wording import EMAIL, STOPWORDS, WORD, fold
 Kind = Literal["email", "date", "digits", "number", "code", "literal", "text"]
 HARD_KINDS = frozenset({"email", "date", "digits", "number", "code"})  # matched exactly, never by meaning
 
-_MONTHS = {
-    name: number
-    for number, name in enumerate(
-        """
-    jan feb mar apr may jun jul aug sep oct nov dec
-    """.split(),
-        start=1,
-    )
-}
+_MONTH_WORDS = "jan feb mar apr may jun jul aug sep oct nov dec"
+_UNIT_WORDS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+    " eighteen nineteen"
+)
+_TEN_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_ORDINAL_WORDS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth"
+    " sixteenth seventeenth eighteenth nineteenth twentieth"
+)
+_MEASURE_WORDS = "eur euro euros usd dollar dollars chf franc francs gbp pound pounds a per year month yearly annually"
+_MONTHS = {word: number for number, word in enumerate(_MONTH_WORDS.split(), start=1)}
 _MONTH = "(" + "|".join(_MONTHS) + r")[a-z]*\.?"
 _ISO = re.compile(r"\b(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})\b")
 _SHORT = re.compile(r"\b(\d{1,2})\s?[-/.]\s?(\d{1,2})\s?[-/.]\s?(\d{4}|\d{2})\b")
@@ -32,45 +35,16 @@ _DAY_FIRST = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th|\.)?\s+(?:day\s+)?(?:of\s
 _MONTH_FIRST = re.compile(rf"\b{_MONTH}\s+(?:the\s+)?(\d{{1,2}})(?:st|nd|rd|th)?[\s,]+(?:of\s+)?(\d{{4}})\b")
 _RUN = re.compile(r"\d(?:[ ().\-/+']{0,3}\d)*")
 _NUMBER = re.compile(r"(?<![\w.])\d{1,3}(?:[,' ]\d{3})+(?:\.\d+)?(?!\w)|(?<!\w)\d+(?:\.\d+)?(?!\w)")
-_UNITS = {
-    word: number
-    for number, word in enumerate(
-        """
-    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
-    eighteen nineteen
-    """.split()
-    )
-}
-_TENS = {
-    word: 10 * tens
-    for tens, word in enumerate(
-        """
-    twenty thirty forty fifty sixty seventy eighty ninety
-    """.split(),
-        start=2,
-    )
-}
+_UNITS = {word: number for number, word in enumerate(_UNIT_WORDS.split())}
+_TENS = {word: 10 * tens for tens, word in enumerate(_TEN_WORDS.split(), start=2)}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
-_ORDINALS = {"thirtieth": 30} | {
-    word: number
-    for number, word in enumerate(
-        """
-    first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth
-    sixteenth seventeenth eighteenth nineteenth twentieth
-    """.split(),
-        start=1,
-    )
-}
+_ORDINALS = {word: number for number, word in enumerate(_ORDINAL_WORDS.split(), start=1)} | {"thirtieth": 30}
 _NUMBER_WORDS = frozenset((*_UNITS, *_TENS, *_SCALES))
 _ABBREVIATED = {"st": "street", "str": "street", "rd": "road", "ave": "avenue", "av": "avenue", "ln": "lane"} | {
     "blvd": "boulevard", "dr": "drive", "sq": "square", "pl": "place", "apt": "apartment", "hwy": "highway"
 }  # fmt: skip
 _TITLES = frozenset({"dr", "drive", "mr", "mrs", "ms", "prof", "professor"})
-_UNIT_WORDS = frozenset(
-    """
-    eur euro euros usd dollar dollars chf franc francs gbp pound pounds a per year month yearly annually
-    """.split()
-)
+_MEASURES = frozenset(_MEASURE_WORDS.split())
 _PHONE_KEY = 8  # the last digits of a phone: the same with and without a country code
 _SLACK = 3  # words that may lie between the words of a value
 
@@ -233,7 +207,7 @@ def value_key(value: str) -> ValueKey:
     if found and len(WORD.findall(folded)) <= 5:
         return ValueKey("date", found)
     tokens = WORD.findall(folded)
-    letters = [token for token in tokens if not token.isdigit() and token not in _UNIT_WORDS]
+    letters = [token for token in tokens if not token.isdigit() and token not in _MEASURES]
     digits = "".join(char for char in folded if char.isdigit())
     if digits and not letters:
         if len(digits) >= 7 and not _NUMBER.fullmatch(folded.strip(" +-$€£")):
