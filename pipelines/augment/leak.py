@@ -116,7 +116,8 @@ class LeakCheck:
             return set()
         if telling:
             self._add_pattern(letters, leak)
-        return telling
+        # A country code is part of a phone number, yet "her number is 44" is said of everyone.
+        return {token for token in telling if not token.isdigit() or len(token) > 3} or telling
 
     def _add_pattern(self, letters: str, leak: Leak) -> None:
         wide = any(ord(char) > 0x2E80 for char in letters)  # scripts without spaces have no word starts
