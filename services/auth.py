@@ -60,6 +60,7 @@ class Identity:
 
     key_id: str
     scopes: frozenset[str]
+    role: str | None = None
 
     @property
     def actor(self) -> str:
@@ -81,10 +82,14 @@ def create_key(
     name: str,
     scopes: Iterable[str],
     actor: str,
+    role: str | None = None,
     expires_at: datetime | None = None,
     at: datetime | None = None,
 ) -> NewKey:
     """Makes a key of the form ``lethe_<id>_<256 random bits>``.
+
+    ``role`` is what the holder is to a policy pack when approving (``privacy_officer``); without one an approval with
+    this key counts nowhere.
 
     Raises:
         LetheError: ``auth.unknown_scope``.
@@ -103,6 +108,7 @@ def create_key(
             name=name,
             secret_hash=_hash(secret),
             scopes=wanted,
+            role=role,
             created_at=moment,
             expires_at=expires_at,
         )
@@ -139,7 +145,7 @@ def rotate_key(
         LetheError: ``auth.key_not_found``.
     """
     row = _get(session, key_id)
-    made = create_key(session, name=row.name, scopes=row.scopes, actor=actor, at=at)
+    made = create_key(session, name=row.name, scopes=row.scopes, role=row.role, actor=actor, at=at)
     if overlap_until is None:
         revoke_key(session, key_id, actor=actor, at=at)
     else:
@@ -166,7 +172,7 @@ def authenticate(session: Session, token: str | None, *, at: datetime | None = N
         raise LetheError("auth.invalid", "This API key is not valid.")
     if row.expires_at is not None and row.expires_at <= (at or utc_now()):
         raise LetheError("auth.expired", "This API key has expired.")
-    return Identity(row.key_id, frozenset(row.scopes))
+    return Identity(row.key_id, frozenset(row.scopes), row.role)
 
 
 def requires(scope: str) -> Callable[[F], F]:

@@ -192,7 +192,9 @@ def _create_operator_key(installation: Installation) -> None:
     store = installation.open_store(with_keys=False)
     try:
         with store.write() as session:
-            made = auth.create_key(session, name="operator", scopes=auth.OPERATOR_SCOPES, actor="system:init")
+            made = auth.create_key(
+                session, name="operator", scopes=auth.OPERATOR_SCOPES, role="admin", actor="system:init"
+            )
             draft = path.with_name(f".{path.name}.{os.getpid()}")
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w") as file:

@@ -168,7 +168,7 @@ class PolicySettings(_Group):
 
     default_pack: str = Field("gdpr", description="Pack of a ticket that names no regime.")
     pack_path: Path | None = Field(None, description="Directory of own packs, looked at before the built-in ones.")
-    auto_approve: bool = Field(False, description="Approve without a person where the pack allows it; recorded.")
+    zone: str = Field("", description="The controller's time zone (Europe/Rome); empty: that of the pack.")
 
 
 class Settings(BaseSettings):

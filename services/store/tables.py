@@ -103,8 +103,10 @@ class Ticket(Base):
     closed_at: Mapped[datetime | None]
     identity_verified: Mapped[bool]
     approvals_needed: Mapped[int]
-    approved_by: Mapped[list[str]]  # actors, each once
+    approvals: Mapped[list[Any]]  # {"by", "role", "at"}, each person once
+    entered_by: Mapped[str] = mapped_column(String(200))
     legal_hold: Mapped[bool]
+    acts: Mapped[dict[str, Any]]  # what people recorded: identity (a reference), ground, extension, waived
     decision: Mapped[dict[str, Any] | None]
     pack_name: Mapped[str | None] = mapped_column(Code)
     pack_version: Mapped[str | None] = mapped_column(Code)
@@ -281,6 +283,7 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(String(200))
     secret_hash: Mapped[str] = mapped_column(Id)
     scopes: Mapped[list[str]]
+    role: Mapped[str | None] = mapped_column(Code)  # what the holder is to a policy pack: privacy_officer, admin
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

@@ -1,6 +1,7 @@
 """Tickets in the store, and the one function that changes a ticket's status."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +32,7 @@ def add_ticket(
     actor: str,
     submitted_at: datetime | None = None,
     trace_id: str | None = None,
+    at: datetime | None = None,
 ) -> Ticket:
     """Stores a new ticket with status ``received``, and its first audit entry."""
     ticket = Ticket(
@@ -48,11 +50,13 @@ def add_ticket(
         version=0,
         identity_verified=False,
         approvals_needed=1,
-        approved_by=[],
+        approvals=[],
+        entered_by=actor,
         legal_hold=False,
+        acts={},
     )
     status = TICKET.apply(None, TicketEvent.RECEIVE, TicketContext())
-    _record(session, ticket, TicketEvent.RECEIVE, None, status, actor, received_at)
+    _record(session, ticket, TicketEvent.RECEIVE, None, status, actor, at or utc_now())
     return ticket
 
 
@@ -108,7 +112,7 @@ def ticket_context(session: Session, ticket: Ticket) -> TicketContext:
     forget_set = session.get(ForgetSet, ticket.ticket_id)
     return TicketContext(
         identity_verified=ticket.identity_verified,
-        approvals_given=len(ticket.approved_by),
+        approvals_given=_approvals_that_count(ticket),
         approvals_needed=ticket.approvals_needed,
         legal_hold=ticket.legal_hold,
         ambiguous_open=ambiguous or 0,
@@ -125,6 +129,7 @@ def transition_ticket(
     actor: str,
     reason: str | None = None,
     reason_code: str | None = None,
+    role: str | None = None,
     facts: Mapping[str, Any] | None = None,
     expected_version: int | None = None,
     at: datetime | None = None,
@@ -138,6 +143,7 @@ def transition_ticket(
         actor: Who did it (``key:<id>``, ``system:<part>``); an approval counts once for each actor.
         reason: A person's words; sealed under the subject's key, never in the audit log.
         reason_code: A registered code, where the reason is one.
+        role: In which role of the policy pack the actor approves.
         facts: More ids, codes and numbers for the audit entry.
         expected_version: Refuse if the ticket has changed since this version was read.
         at: When; now by default.
@@ -150,10 +156,10 @@ def transition_ticket(
         raise LetheError("ticket.changed", f"The ticket is at version {ticket.version} by now.")
     moment = at or utc_now()
     before = TicketStatus(ticket.status)
-    _apply_approval(ticket, event, actor)
+    _apply(ticket, event, actor, role, moment)
     context = ticket_context(session, ticket)
     if reason or reason_code:
-        context = _with_reason(context)
+        context = replace(context, reason_given=True)
     status = TICKET.apply(before, event, context)
     if event is TicketEvent.APPROVE and ticket.approved_at is None:
         ticket.approved_at = moment
@@ -170,22 +176,27 @@ def history(session: Session, ticket_id: str, *, after: int = 0) -> list[TicketE
     return list(session.scalars(query.order_by(TicketEventRow.event_id)))
 
 
-def _apply_approval(ticket: Ticket, event: TicketEvent, actor: str) -> None:
-    if event in _APPROVALS and actor not in ticket.approved_by:
-        ticket.approved_by = [*ticket.approved_by, actor]
+def _approvals_that_count(ticket: Ticket) -> int:
+    """Different people, in a role that the decision names; under four eyes not who entered the ticket."""
+    rules = ticket.decision or {}
+    roles = rules.get("approval_roles")
+    people = {given["by"] for given in ticket.approvals if roles is None or given["role"] in roles}
+    if rules.get("four_eyes"):
+        people.discard(ticket.entered_by)
+    return len(people)
+
+
+def _apply(ticket: Ticket, event: TicketEvent, actor: str, role: str | None, at: datetime) -> None:
+    """What an event changes beside the status; before the guards look."""
+    if event in _APPROVALS and not actor.startswith("system:") and actor not in {g["by"] for g in ticket.approvals}:
+        ticket.approvals = [*ticket.approvals, {"by": actor, "role": role, "at": at.isoformat()}]
     elif event is TicketEvent.RELEASE_HOLD:  # back through the decision: what was approved may not stand after it
         ticket.legal_hold = False
-        ticket.approved_by = []
+        ticket.approvals = []
     elif event is TicketEvent.HOLD:
         ticket.legal_hold = True
     elif event is TicketEvent.VERIFY_IDENTITY:
         ticket.identity_verified = True
-
-
-def _with_reason(context: TicketContext) -> TicketContext:
-    from dataclasses import replace
-
-    return replace(context, reason_given=True)
 
 
 def _record(

@@ -60,7 +60,7 @@ def test_what_the_lifecycle_forbids_leaves_nothing_behind(store: Store) -> None:
     assert refused(store, ticket, TicketEvent.APPROVE) == "lifecycle.guarded"  # identity not verified
     with store.read() as session:
         found = tickets.get_ticket(session, ticket.ticket_id)
-        assert (found.approved_by, found.version) == ([], 1)
+        assert (found.approvals, found.version) == ([], 1)
     assert len(kinds(store)) == 2
 
 
@@ -84,7 +84,7 @@ def test_after_a_hold_everything_is_decided_again(store: Store) -> None:
         held = step(session, ticket, TicketEvent.HOLD, reason="claim pending")
         assert (held.status, held.legal_hold) == ("on_hold", True)
         free = step(session, ticket, TicketEvent.RELEASE_HOLD)
-    assert (free.status, free.legal_hold, free.approved_by) == ("received", False, [])
+    assert (free.status, free.legal_hold, free.approvals) == ("received", False, [])
     assert free.approved_at == NOW  # suppression does not end with a hold
 
 
