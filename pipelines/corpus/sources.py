@@ -115,7 +115,7 @@ def _csv(path: Path) -> Rows:
 
 
 def _parquet(path: Path) -> Rows:
-    import pyarrow
+    import pyarrow  # type: ignore[import-untyped]
     from pyarrow import parquet
 
     try:
