@@ -43,7 +43,9 @@ ERRORS: dict[str, ErrorKind] = {
     "policy.condition_failed": ErrorKind(
         422, "Mend the named rule: its condition must be true or false for every ticket."
     ),
-    "policy.unknown_ground": ErrorKind(422, "Use one of the pack's grounds (`lethe policy show PACK`), or leave it out."),
+    "policy.unknown_ground": ErrorKind(
+        422, "Use one of the pack's grounds (`lethe policy show PACK`), or leave it out."
+    ),
     "policy.unknown_zone": ErrorKind(422, "Give an IANA time zone such as Europe/Vienna."),
     "policy.extension_refused": ErrorKind(
         409, "Extend before the first period ends, give a reason, and tell the subject first."
@@ -158,6 +160,18 @@ ERRORS: dict[str, ErrorKind] = {
     "worker.role_taken": ErrorKind(
         409, "Stop the other process of this role, or use PostgreSQL, which takes many (settings store.url, jobs.url)."
     ),
+    "serving.not_ready": ErrorKind(503, "Try again soon; `lethe release list` shows what the replicas serve."),
+    "serving.engine_down": ErrorKind(503, "The gateway starts the engine again; its log says why it ended."),
+    "serving.engine_failed": ErrorKind(503, "Try again; the engine's log says what failed."),
+    "serving.interrupted": ErrorKind(503, "Ask again: the answer was cut off by a swap or by the engine's end."),
+    "serving.load_failed": ErrorKind(500, "The engine's log says why the adapter does not load; release it anew."),
+    "serving.unload_failed": ErrorKind(500, "Restart the replica: the old adapter is still in its engine."),
+    "serving.probe_failed": ErrorKind(422, "The adapter loads but does not answer: run it again."),
+    "serving.store_behind": ErrorKind(409, "The store is older than what was served: restore a newer one."),
+    "serving.memory_damaged": ErrorKind(500, "Restore HOME/serving from a backup that is not older than the store."),
+    "swap.refused": ErrorKind(409, "The details name each replica and why it refuses; the old release still serves."),
+    "swap.timeout": ErrorKind(504, "The details name the replicas that are behind; look at their logs."),
+    "swap.superseded": ErrorKind(409, "Somebody else changed the desired state: read it again."),
     "internal": ErrorKind(500, "See the service's log for the trace id; report it if it repeats."),
     # store, keys, intake
     "auth.expired": ErrorKind(401, "The key has expired: lethe key rotate ID, and use the new one."),
@@ -169,9 +183,7 @@ ERRORS: dict[str, ErrorKind] = {
     "auth.unknown_scope": ErrorKind(422, "Use scopes from the list in the details."),
     "desired_state.conflict": ErrorKind(409, "Somebody else changed the desired state first: read it again and retry."),
     "desired_state.missing": ErrorKind(404, "Import the base first: lethe base import."),
-    "installation.incomplete": ErrorKind(
-        500, "Run lethe init; restore a lost key file from its backup."
-    ),
+    "installation.incomplete": ErrorKind(500, "Run lethe init; restore a lost key file from its backup."),
     "release.exists": ErrorKind(409, "Releases are immutable: the same digest was stored with other content."),
     "report.not_ready": ErrorKind(404, "The report is made when the ticket closes: lethe ticket watch ID."),
     "request.invalid": ErrorKind(422, "Correct the fields that the details name."),

@@ -90,6 +90,11 @@ def check_payload(kind: str, payload: Mapping[str, Any]) -> None:
         raise LetheError("audit.personal_data", "An audit entry holds a value that is not on the list.", tuple(faults))
 
 
+def opaque_faults(value: Any) -> tuple[str, ...]:
+    """Where a JSON value is more than ids, digests, codes and numbers: paths, never values. Empty if it is not."""
+    return tuple(_faults(value, "value", "", 0))
+
+
 def _faults(value: Any, path: str, key: str, depth: int) -> list[str]:
     """Paths of every value that is not allowed; ``key`` is the name of the nearest object field above."""
     if value is None or isinstance(value, bool):
