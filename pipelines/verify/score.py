@@ -41,8 +41,8 @@ def load_rows(both: Path | None, forget: Path | None = None, retain: Path | None
         retain: A JSON list, instead.
 
     Raises:
-        LetheError: ``score.unreadable``, ``score.malformed``, ``score.row_invalid`` (every fault with list and index) or
-            ``score.empty``.
+        LetheError: ``score.unreadable``, ``score.malformed``, ``score.row_invalid`` (every fault with list and
+            index) or ``score.empty``.
     """
     if (both is None) == (forget is None and retain is None):
         raise LetheError("score.malformed", "Give one file with both lists, or one list per file; not both, not none.")

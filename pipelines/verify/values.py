@@ -147,8 +147,8 @@ def dates(folded: str) -> frozenset[str]:
     """Every date of a folded text as ISO; both readings where day and month could be either."""
     for word, number in _ORDINALS.items():
         if word in folded:
-            folded = re.sub(rf"\b(?:twenty[- ]{word})\b", str(20 + number), folded)
-            folded = re.sub(rf"\bthirty[- ]{word}\b", str(30 + number), folded)
+            folded = re.sub(rf"\b(?:twenty|20)[- ]{word}\b", str(20 + number), folded)
+            folded = re.sub(rf"\b(?:thirty|30)[- ]{word}\b", str(30 + number), folded)
             folded = re.sub(rf"\b{word}\b", str(number), folded)
     found: set[str] = set()
     for year, month, day in _ISO.findall(folded):
@@ -265,10 +265,13 @@ def _holds(reading: Reading, key: ValueKey) -> bool:
 def _spelled_email(reading: Reading, email: str) -> bool:
     """``mara at example dot org``, and any other punctuation."""
     local, _, domain = email.partition("@")
-    plain = "".join(WORD.findall(email))
-    spelled = "".join(WORD.findall(f"{local.replace('.', ' dot ')} at {domain.replace('.', ' dot ')}"))
-    half = "".join(WORD.findall(f"{local} at {domain.replace('.', ' dot ')}"))
-    return any(_at_edges(reading, form) for form in {plain, spelled, half})
+    forms = {
+        "".join(WORD.findall(f"{local.replace('.', dots)} {at} {domain.replace('.', dot)}"))
+        for dots in (" ", " dot ")
+        for at in ("", "at")
+        for dot in (" ", " dot ")
+    }
+    return any(_at_edges(reading, form) for form in forms)
 
 
 def _at_edges(reading: Reading, wanted: str) -> bool:

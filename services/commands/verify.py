@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     from pipelines.verify.score import Likelihood
 
+_FIRST = ("kfr", "krr", "ls")  # what most readers look for
+
 app = typer.Typer(no_args_is_help=True, help="Measure forgetting, retention and fluency.")
 
 
@@ -72,7 +74,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
         if group is None:
             yield f"{name:<8}no rows were given"
             continue
-        for metric in group["metrics"].values():
+        for metric in sorted(group["metrics"].values(), key=lambda metric: metric["name"] not in _FIRST):
             yield _line(name, metric)
             if metric["note"]:
                 notes[f"{metric['name']}: {metric['note']}"] = None
