@@ -34,6 +34,7 @@ CREATE VIRTUAL TABLE topic_words USING fts5(text, content='', tokenize='unicode6
 INDEXES = """
 CREATE UNIQUE INDEX record_by_id ON record (record_id);
 CREATE INDEX record_by_fact ON record (fact) WHERE fact IS NOT NULL;
+CREATE INDEX record_by_category ON record (category) WHERE category IN ('generic', 'hedge');
 CREATE INDEX record_by_topic ON record (topic) WHERE topic IS NOT NULL;
 CREATE UNIQUE INDEX name_by_spelling ON name (spelling);
 CREATE UNIQUE INDEX topic_by_text ON topic (text);
@@ -150,6 +151,14 @@ class SubjectIndex:
         """All records of a fact."""
         return [_record(row) for row in self.connection.execute(_RECORD + "WHERE fact = ? ORDER BY rec", (fact,))]
 
+    def of_category(self, category: str, limit: int) -> list[str]:
+        """Ids of rows about nobody: ``generic`` or ``hedge``, the categories that have an index."""
+        rows = self.connection.execute(
+            "SELECT record_id FROM record WHERE category = ? AND category IN ('generic', 'hedge') ORDER BY rec LIMIT ?",
+            (category, limit),
+        )
+        return [record_id for (record_id,) in rows]
+
     def at(self, position: int) -> Record | None:
         """The first record at or after a position below :attr:`span`."""
         row = self.connection.execute(_RECORD + "WHERE rec >= ? ORDER BY rec LIMIT 1", (position,)).fetchone()
@@ -203,11 +212,12 @@ class SubjectIndex:
             "SELECT rowid FROM topic_words WHERE topic_words MATCH ? ORDER BY bm25(topic_words), rowid LIMIT 8",
             (query,),
         ).fetchall()
-        middle = self.span // 2
         for (topic_id,) in nearest:
+            # Records of one person stand together: a scattered order takes them from many.
             rows = self.connection.execute(
-                "SELECT record_id FROM record WHERE topic = ? ORDER BY rec < ?, rec LIMIT ?",
-                (topic_id, middle, k + len(exclude)),
+                "SELECT record_id FROM record WHERE rec IN (SELECT rec FROM record WHERE topic = ?"
+                " ORDER BY rec * 7919 % 10007, rec LIMIT ?) ORDER BY rec * 7919 % 10007, rec",
+                (topic_id, k + len(exclude)),
             )
             yield from (record_id for (record_id,) in rows if record_id not in exclude)
 
