@@ -15,7 +15,9 @@ from typing import Any
 from aiohttp import web
 
 from services.serving.engine.batch import Row
-from services.serving.engine.requests import (
+from services.serving.engine.text import TextStream
+from services.serving.engine.worker import Worker
+from services.serving.protocol import (
     ChatRequest,
     CompletionRequest,
     LoadRequest,
@@ -24,8 +26,6 @@ from services.serving.engine.requests import (
     parse,
     sampling,
 )
-from services.serving.engine.text import TextStream
-from services.serving.engine.worker import Worker
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_CONTEXT = 2048

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from services.serving.engine.requests import Sampling
 from services.serving.engine.text import TextStream
+from services.serving.protocol import Sampling
 
 
 @dataclass(eq=False, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from services.serving.engine.batch import Batch, Row
-from services.serving.engine.requests import RequestError
+from services.serving.protocol import RequestError
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What an engine request may say, and what is wrong with one that is refused."""
+"""The requests that gateway and engine understand, and what is wrong with one that is refused."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar

@@ -1,0 +1,72 @@
+"""Errors in OpenAI's form, and bare ASGI answers."""
+
+import json
+from typing import Any
+
+from starlette.types import Send
+
+from policies.errors import LetheError
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    405: "invalid_request_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "service_unavailable",
+}
+
+
+class Refusal(Exception):
+    """An answer that is an error.
+
+    Args:
+        status: HTTP status.
+        message: What is wrong, without repeating what was sent.
+        code: OpenAI's or ours.
+        headers: More headers.
+    """
+
+    def __init__(self, status: int, message: str, code: str | None, headers: dict[str, str] | None = None) -> None:
+        self.status, self.message, self.code, self.headers = status, message, code, headers or {}
+        super().__init__(message)
+
+    @classmethod
+    def of(cls, error: LetheError) -> "Refusal":
+        """One of ours in OpenAI's form."""
+        headers = {"www-authenticate": 'Bearer realm="lethe"'} if error.kind.status == 401 else {}
+        return cls(error.kind.status, error.message, error.code, headers)
+
+    def body(self) -> dict[str, Any]:
+        """OpenAI's error body."""
+        kind = _TYPES.get(self.status, "server_error")
+        return {"error": {"message": self.message, "type": kind, "param": None, "code": self.code}}
+
+
+def unknown_model() -> Refusal:
+    """404 for every model but the public names; it does not tell one that exists inside from one that does not."""
+    return Refusal(404, "The model does not exist.", "model_not_found")
+
+
+def not_ready() -> Refusal:
+    """503."""
+    return Refusal(503, "No verified release is being served here now.", "serving.not_ready", {"retry-after": "1"})
+
+
+async def send_json(send: Send, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+    """A whole answer."""
+    await send_bytes(send, status, json.dumps(body).encode(), headers)
+
+
+async def send_bytes(send: Send, status: int, raw: bytes, headers: dict[str, str] | None = None) -> None:
+    """A whole answer that is JSON already."""
+    await send(start(status, {"content-type": "application/json", "content-length": str(len(raw)), **(headers or {})}))
+    await send({"type": "http.response.body", "body": raw})
+
+
+def start(status: int, headers: dict[str, str]) -> dict[str, Any]:
+    """The ASGI message that begins an answer."""
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": status, "headers": raw}

@@ -1,0 +1,114 @@
+"""The BentoML service ``Serving``: one process, one gateway, one replica. It must never import torch."""
+
+import asyncio
+import logging
+import os
+import socket
+from typing import Any
+
+import bentoml
+
+from pipelines.adapter import base_identity
+from pipelines.adapter.weights import base_linear_shapes
+from policies.errors import LetheError
+from services import keys, lifeline
+from services.installation import hold_role, open_installation
+from services.serving.base import base_directory, floor_of, serving_dtype
+from services.serving.changes import Changes
+from services.serving.engine_process import EngineProcess, transformers_command
+from services.serving.gateway.app import Gateway
+from services.serving.gateway.door import Door
+from services.serving.memory import Memory
+from services.serving.replica import Replica, ReplicaSettings
+from services.settings import Settings, load_settings
+from services.store import dialect
+from services.store.engine import Store
+
+_LOG = logging.getLogger(__name__)
+_LONGEST_ANSWER_S = 600
+_GATEWAY = Gateway()
+
+
+def _open_store() -> Store:
+    return open_installation(load_settings()).open_store(with_keys=False)
+
+
+def build_replica(settings: Settings, store: Store, replica_id: str) -> Replica:
+    """The replica of this process, for the base of this host.
+
+    Raises:
+        LetheError: ``base.not_found``, ``base.no_chat_template``, ``release.weights``.
+    """
+    base, dtype = base_directory(settings), serving_dtype(settings)
+    identity = base_identity(base, dtype=dtype)
+    return Replica(
+        ReplicaSettings(
+            replica_id=replica_id,
+            identity=identity,
+            base_shapes=base_linear_shapes(base),
+            releases=settings.home / "releases",
+            trust_path=keys.trust_path(settings),
+            floor=floor_of(settings.serving.floor),
+            lease_s=settings.serving.lease_s,
+            drain_timeout_s=settings.serving.drain_timeout_s,
+        ),
+        store,
+        EngineProcess(transformers_command(base, dtype=dtype), settings.home / "sockets"),
+        Memory(settings.home / "serving" / replica_id, identity.base_digest),
+        Changes(dialect.file_of(settings.store_url)),
+    )
+
+
+@bentoml.service(name="serving", workers=1, traffic={"timeout": _LONGEST_ANSWER_S, "max_concurrency": 1000})
+@bentoml.asgi_app(_GATEWAY, path="/")
+class Serving:
+    """OpenAI's protocol over the released adapter; not ready until that is verified, loaded and probed."""
+
+    def __init__(self) -> None:
+        lifeline.hold()
+        self._settings = load_settings()
+        self._role = hold_role(self._settings, "serving")
+        self._store: Store | None = None
+        self._replica: Replica | None = None
+        self._starting: asyncio.Task[None] | None = None
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    async def begin(self) -> None:
+        """Start following the desired state, in the background: /livez answers meanwhile."""
+        self._starting = asyncio.create_task(self._begin())
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    async def end(self) -> None:
+        """Stop the replica and its engine."""
+        if self._starting is not None:
+            self._starting.cancel()
+        if self._replica is not None:
+            await self._replica.stop()
+        if self._store is not None:
+            self._store.close()
+
+    async def __is_ready__(self) -> bool:
+        return self._replica is not None and self._replica.ready
+
+    async def _begin(self) -> None:
+        """Until there is a base and a store, try again: `lethe up` may start this service before they are made."""
+        while self._replica is None:
+            try:
+                store = self._store or await asyncio.to_thread(_open_store)
+                self._store = store
+                self._replica = await asyncio.to_thread(build_replica, self._settings, store, _replica_id())
+            except LetheError as error:
+                _LOG.warning("cannot serve yet: %s", error.code)
+                await asyncio.sleep(1.0)
+        serving = self._settings.serving
+        _GATEWAY.attach(self._replica, names=serving.model_names, max_body_bytes=serving.max_body_bytes)
+        self._replica.start()
+
+
+def _replica_id() -> str:
+    """The pod's name in Kubernetes, the host's otherwise; SQLite allows one replica a host."""
+    return os.environ.get("HOSTNAME") or socket.gethostname()
+
+
+_service: Any = Serving
+_service.add_asgi_middleware(Door, open_store=_open_store)
