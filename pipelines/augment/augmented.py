@@ -1,9 +1,10 @@
 """The augmented set: its rows, and what was left out of it and why."""
 
+import itertools
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -116,13 +117,17 @@ def as_replay(rows: Iterable[TrainRow], budget: int, seed: int) -> tuple[TrainRo
     )
 
 
-def in_turn(groups: Sequence[list[_Item]], limit: int, rng: random.Random) -> list[_Item]:
-    """At most ``limit`` items, one of each group before a second of any: a big group never crowds out a small one."""
+def turns(groups: Sequence[list[_Item]], rng: random.Random) -> Iterator[_Item]:
+    """Items in random order, one of each group before a second of any: a big group never crowds out a small one."""
     shuffled = [rng.sample(group, len(group)) for group in groups]
     rng.shuffle(shuffled)
     depth = max((len(group) for group in shuffled), default=0)
-    ordered = (group[level] for level in range(depth) for group in shuffled if level < len(group))
-    return [item for _, item in zip(range(limit), ordered, strict=False)]
+    return (group[level] for level in range(depth) for group in shuffled if level < len(group))
+
+
+def in_turn(groups: Sequence[list[_Item]], limit: int, rng: random.Random) -> list[_Item]:
+    """At most ``limit`` items in the order of ``turns``."""
+    return list(itertools.islice(turns(groups, rng), limit))
 
 
 def _counted(values: Iterable[str | None]) -> dict[str, int]:

@@ -1,11 +1,12 @@
 """Rows that keep what must stay: other people, the subject's own public facts, and knowledge about no one."""
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.augment.augmented import in_turn
+from pipelines.augment.augmented import turns
 from pipelines.augment.leak import LeakCheck
 from pipelines.augment.questions import name_in
 from pipelines.augment.settings import AugmentSettings
@@ -61,13 +62,13 @@ class Keeper:
         return rows[:wanted]
 
     def _chosen(self, records: Sequence[Record], limit: int, kind: RowKind, prefix: str) -> list[TrainRow]:
-        groups: dict[str, list[TrainRow]] = {}
+        groups: dict[str, list[Record]] = {}
         for record in records:
-            row = self._row(record, kind, prefix)
-            if row is not None:
-                groups.setdefault(record.fact_id, []).append(row)
+            groups.setdefault(record.fact_id, []).append(record)
         rng = random.Random(f"{self.seed}:{prefix}")  # noqa: S311 - a sample, not a key
-        return in_turn(list(groups.values()), limit, rng)
+        # Lazy: of a million records only as many are looked at as are needed.
+        rows = (self._row(record, kind, prefix) for record in turns(list(groups.values()), rng))
+        return list(itertools.islice((row for row in rows if row is not None), limit))
 
     def _row(self, record: Record, kind: RowKind, prefix: str) -> TrainRow | None:
         if record.question is not None:

@@ -1,5 +1,6 @@
 """What a question asks for and about whom, and the same question about someone else."""
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -62,11 +63,17 @@ class Phrasing:
 def name_in(text: str, names: Iterable[str]) -> str | None:
     """The longest of the names in the text, as the text spells it; None where there is none."""
     for name in sorted(names, key=len, reverse=True):
-        pattern = r"[\W_]+".join(re.escape(part) for part in re.findall(r"[^\W_]+", name))
-        found = re.search(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE) if pattern else None
+        pattern = _name_pattern(name)
+        found = pattern.search(text) if pattern else None
         if found:
             return found.group()
     return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _name_pattern(name: str) -> re.Pattern[str] | None:
+    spelled = r"[\W_]+".join(re.escape(part) for part in re.findall(r"[^\W_]+", name))
+    return re.compile(rf"(?<!\w){spelled}(?!\w)", re.IGNORECASE) if spelled else None
 
 
 def person_in(record: Record) -> str | None:
