@@ -1,6 +1,6 @@
 """Which column of a foreign corpus is what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from policies.errors import LetheError
@@ -39,6 +39,29 @@ class Columns:
     category: str | None = None
     fact: str | None = None
     value: str | None = None
+
+    @classmethod
+    def named(cls, names: Mapping[str, str]) -> "Columns":
+        """Columns as the settings name them: ``question``, ``answer``, ``text`` (prose), ``id``, ``fact`` and so on.
+
+        Raises:
+            LetheError: ``corpus.columns_missing``: a setting that no column has.
+        """
+        known = {"question", "answer", "text", "id", "fact", "category", "value"}
+        if unknown := sorted(set(names) - known):
+            raise LetheError(
+                "corpus.columns_missing",
+                "the settings name columns that a corpus does not have",
+                (f"unknown: {', '.join(unknown)}", f"known: {', '.join(sorted(known))}"),
+            )
+        return cls(
+            answer=names.get("answer") or names.get("text"),
+            question=names.get("question"),
+            record_id=names.get("id"),
+            category=names.get("category"),
+            fact=names.get("fact"),
+            value=names.get("value"),
+        )
 
 
 def recognise(present: Sequence[str], named: Columns) -> Columns:

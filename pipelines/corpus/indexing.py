@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipelines.corpus.index import INDEXES, SCHEMA, VERSION, SubjectIndex, folded_text
 from pipelines.corpus.load import Corpus, digest_line
+from pipelines.corpus.sources import HUB_PREFIX
 from policies.errors import LetheError
 from policies.identifiers import Key, Name, blocking_keys, words_of
 from policies.mentions import marks_in
@@ -39,6 +40,7 @@ def build_index(corpus: Corpus, path: Path, *, region: str = "US", progress: Pro
     Raises:
         LetheError: What reading the corpus raises (``corpus.duplicate_id`` too), and ``corpus.empty``.
     """
+    stamp = corpus.stamp  # before reading: a file that changes meanwhile is then read again
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)
@@ -49,7 +51,7 @@ def build_index(corpus: Corpus, path: Path, *, region: str = "US", progress: Pro
         connection.executescript(SCHEMA)
         connection.execute("BEGIN")
         digest = _Build(connection, region).run(corpus, progress)
-        meta = {"version": str(VERSION), "corpus_digest": digest, "region": region}
+        meta = {"version": str(VERSION), "corpus_digest": digest, "region": region, "stamp": stamp or ""}
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         connection.execute("COMMIT")
     except BaseException:
@@ -68,10 +70,17 @@ def ensure_index(corpus: Corpus, path: Path, *, region: str = "US", progress: Pr
             index = SubjectIndex(path)
         except LetheError:
             return build_index(corpus, path, region=region, progress=progress)
-        if index.corpus_digest == corpus.digest and index.region == region:
+        unchanged = corpus.stamp is not None and corpus.stamp == index.meta["stamp"]
+        if index.region == region and (unchanged or index.corpus_digest == corpus.digest):
             return index
         index.close()
     return build_index(corpus, path, region=region, progress=progress)
+
+
+def index_path(home: Path, corpus: Corpus) -> Path:
+    """Where an installation keeps the index of a corpus; the name says nothing about its content."""
+    place = str(corpus.path if str(corpus.path).startswith(HUB_PREFIX) else Path(corpus.path).resolve())
+    return home / "index" / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.sqlite"
 
 
 class _Build:

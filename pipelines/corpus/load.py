@@ -95,6 +95,16 @@ class Corpus:
         """
         return self._measured[0]
 
+    @property
+    def stamp(self) -> str | None:
+        """Size and time of the file: while they stay, the digest need not be computed again. None: not one file."""
+        place = Path(self.path)
+        place = place / "records.jsonl" if place.is_dir() else place
+        if not place.is_file():
+            return None
+        status = place.stat()
+        return f"{status.st_size}:{status.st_mtime_ns}"
+
     @functools.cached_property
     def _measured(self) -> tuple[str, int]:
         hasher = hashlib.sha256()
