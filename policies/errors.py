@@ -205,6 +205,7 @@ ERRORS: dict[str, ErrorKind] = {
     "store.migration_needed": ErrorKind(503, "Run lethe migrate with every service stopped, then start them."),
     "store.missing": ErrorKind(503, "Run lethe init, or point LETHE_HOME at the installation."),
     "store.too_new": ErrorKind(503, "The database was made by a newer Lethe: start that version, or restore a backup."),
+    "ticket.approver_refused": ErrorKind(403, "Approve with a key whose role the pack names (lethe key create --role)."),
     "ticket.changed": ErrorKind(409, "Somebody else changed the ticket first: read it again and retry."),
     "ticket.conflict": ErrorKind(409, "This id was used for another request: send a new id, or the same body."),
     "ticket.not_found": ErrorKind(404, "See lethe ticket list for the ids."),

@@ -1,0 +1,1 @@
+"""The intake: tickets come in, are decided, and people act on them."""

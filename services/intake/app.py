@@ -1,0 +1,330 @@
+"""The ticket API (FastAPI). ``create_app`` needs no BentoML, so tests and other hosts can use it alone."""
+
+import tempfile
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+
+from policies.deadlines import Extension
+from policies.errors import LetheError
+from policies.lifecycle import TicketStatus
+from policies.ticket import Code, IdentityEvidence, TicketRequest
+from services import audit, keys
+from services.auth import Identity, identity_of, requires
+from services.installation import open_installation
+from services.intake.desk import Changed, Desk
+from services.intake.feed import feed
+from services.intake.packs import Packs
+from services.intake.views import (
+    Acted,
+    EventView,
+    Filed,
+    TicketPage,
+    TicketSummary,
+    TicketView,
+    detail,
+    events,
+    summary,
+)
+from services.settings import Settings
+from services.store.engine import Store
+from services.store.tables import Report
+from services.store.tickets import get_ticket, list_tickets
+from services.store.types import utc_now
+from services.web import protect
+
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=2000)]
+RecordId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Who = Annotated[Identity, Depends(identity_of)]
+F = TypeVar("F", bound=Callable[..., Any])
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"description": text}
+    for code, text in {
+        401: "No key, or one that does not count.",
+        403: "The key may not do that.",
+        404: "There is no such ticket.",
+        409: "The state does not allow it, or has changed.",
+        422: "The request has faults; the details name them by field.",
+    }.items()
+}
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class EvidenceBody(IdentityEvidence):
+    """How the requester was recognised; FastAPI has read the JSON already, so times come as text."""
+
+    model_config = ConfigDict(strict=False)
+
+
+class WithVersion(_Body):
+    """An act on a ticket as it was seen."""
+
+    version: int | None = Field(default=None, description="Refuse if the ticket has changed since this version.")
+
+
+class ApproveBody(WithVersion):
+    """A person's yes."""
+
+    ground: Code | None = Field(default=None, description="The ground, where the ticket named none.")
+
+
+class ReasonBody(WithVersion):
+    """An act that needs a reason; the words are sealed and never logged."""
+
+    reason: Reason
+
+
+class OptionalReasonBody(WithVersion):
+    """An act that may have a reason."""
+
+    reason: Reason | None = None
+
+
+class ReviewBody(_Body):
+    """What a person says of ambiguous matches."""
+
+    confirm: list[RecordId] = Field(default_factory=list, max_length=1000)
+    deny: list[RecordId] = Field(default_factory=list, max_length=1000)
+
+
+class ExtensionBody(_Body):
+    """The period is extended, and the subject was told why."""
+
+    reason: str
+    notice_sent_at: AwareDatetime
+
+
+def create_app(
+    settings: Settings,
+    *,
+    open_store: Callable[[], Store] | None = None,
+    on_change: Changed | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> FastAPI:
+    """The app.
+
+    Args:
+        settings: Of the installation.
+        open_store: Gives the store, with keys, from the first request on; None: the installation's.
+        on_change: Told (ticket id, status) after every commit.
+        clock: The present moment.
+    """
+    app = FastAPI(title="Lethe intake", version="1", description="Erasure tickets, from filing to report.")
+    the_store = open_store or lru_cache(maxsize=1)(lambda: open_installation(settings).open_store())
+
+    def the_desk() -> Desk:
+        return Desk(the_store(), Packs(settings.policy), zone=settings.policy.zone, on_change=on_change, clock=clock)
+
+    _add_filing(app, the_desk, clock)
+    _add_acts(app, the_desk)
+    _add_reading(app, the_desk, settings, clock)
+    protect(app, open_store=the_store, max_body_bytes=settings.intake.max_body_bytes)
+    return app
+
+
+def _add_filing(app: FastAPI, desk: Callable[[], Desk], clock: Callable[[], datetime]) -> None:
+    schema = {"content": {"application/json": {"schema": TicketRequest.model_json_schema()}}, "required": True}
+
+    @app.post(
+        "/v1/tickets",
+        status_code=201,
+        response_model=Filed,
+        responses={200: {"model": Filed, "description": "Filed before with the same body."}, **_ERRORS},
+        openapi_extra={"requestBody": schema},
+        tags=["tickets"],
+    )
+    @requires("tickets:submit")
+    async def submit(request: Request, response: Response, who: Who) -> Filed:
+        """File a ticket. The same external id with the same body again answers 200 and changes nothing."""
+        body = await request.body()
+
+        def file() -> tuple[Filed, bool]:
+            ticket_id, new = desk().file(body, who, trace_id=trace_of(request))
+            with desk().store.read() as session:
+                ticket = get_ticket(session, ticket_id)
+                return Filed(**{name: getattr(ticket, name) for name in Filed.model_fields}), new
+
+        filed, new = await run_in_threadpool(file)
+        response.status_code = 201 if new else 200
+        response.headers["Location"] = f"/v1/tickets/{filed.ticket_id}"
+        return filed
+
+    @app.get("/v1/tickets", response_model=TicketPage, responses=_ERRORS, tags=["tickets"])
+    @requires("tickets:read")
+    def list_all(
+        status: Annotated[list[TicketStatus] | None, Query()] = None,
+        due_before: AwareDatetime | None = None,
+        base: str | None = None,
+        after: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> TicketPage:
+        """Tickets in the order of receipt."""
+        with desk().store.read() as session:
+            found = list_tickets(
+                session,
+                statuses=[s.value for s in status or ()],
+                due_before=due_before,
+                base=base,
+                after=_cursor(after),
+                limit=limit + 1,
+            )
+        page = found[:limit]
+        more = len(found) > limit
+        return TicketPage(
+            tickets=[TicketSummary(**summary(ticket, clock())) for ticket in page],
+            next=f"{page[-1].received_at.isoformat()}~{page[-1].ticket_id}" if more else None,
+        )
+
+
+def _add_acts(app: FastAPI, desk: Callable[[], Desk]) -> None:
+    def act(path: str) -> Callable[[F], F]:
+        return app.post(f"/v1/tickets/{{ticket_id}}/{path}", response_model=Acted, responses=_ERRORS, tags=["acts"])
+
+    @act("identity")
+    @requires("tickets:decide")
+    def identity(ticket_id: str, body: EvidenceBody, who: Who) -> Acted:
+        """Record how the requester was recognised, or that it failed: a reference, never the evidence itself."""
+        return Acted(ticket_id=ticket_id, status=desk().verify_identity(ticket_id, body, who))
+
+    @act("approve")
+    @requires("tickets:decide")
+    def approve(ticket_id: str, who: Who, body: ApproveBody | None = None) -> Acted:
+        """Approve; where the pack needs several, each counts once for each person."""
+        said = body or ApproveBody()
+        status = desk().approve(ticket_id, who, ground=said.ground, version=said.version)
+        return Acted(ticket_id=ticket_id, status=status)
+
+    @act("deny")
+    @requires("tickets:decide")
+    def deny(ticket_id: str, body: ReasonBody, who: Who) -> Acted:
+        """Deny, with a reason."""
+        return Acted(ticket_id=ticket_id, status=desk().deny(ticket_id, who, reason=body.reason, version=body.version))
+
+    @act("hold")
+    @requires("tickets:decide")
+    def hold(ticket_id: str, body: ReasonBody, who: Who) -> Acted:
+        """Put under a legal hold; a run that works on it is cancelled and the others of it planned again."""
+        return Acted(ticket_id=ticket_id, status=desk().hold(ticket_id, who, reason=body.reason, version=body.version))
+
+    @act("release-hold")
+    @requires("tickets:decide")
+    def release_hold(ticket_id: str, who: Who, body: OptionalReasonBody | None = None) -> Acted:
+        """End a hold; everything is decided again."""
+        return Acted(
+            ticket_id=ticket_id, status=desk().release_hold(ticket_id, who, reason=body.reason if body else None)
+        )
+
+    @act("cancel")
+    @requires("tickets:decide")
+    def cancel(ticket_id: str, who: Who, body: OptionalReasonBody | None = None) -> Acted:
+        """Withdraw the request."""
+        said = body or OptionalReasonBody()
+        status = desk().cancel(ticket_id, who, reason=said.reason, version=said.version)
+        return Acted(ticket_id=ticket_id, status=status)
+
+    @act("retry")
+    @requires("tickets:decide")
+    def retry(ticket_id: str, who: Who, body: WithVersion | None = None) -> Acted:
+        """Let a ticket whose run failed, was rejected or quarantined wait for a run again."""
+        return Acted(ticket_id=ticket_id, status=desk().retry(ticket_id, who, version=body.version if body else None))
+
+    @act("review")
+    @requires("tickets:decide")
+    def review(ticket_id: str, body: ReviewBody, who: Who) -> Acted:
+        """Say which ambiguous matches are the subject's and which are a namesake's."""
+        return Acted(ticket_id=ticket_id, status=desk().review(ticket_id, who, confirm=body.confirm, deny=body.deny))
+
+    @act("extend")
+    @requires("tickets:decide")
+    def extend(ticket_id: str, body: ExtensionBody, who: Who) -> Acted:
+        """Record that the period was extended and the subject told, within the first period."""
+        if body.reason not in {"complexity", "number_of_requests"}:
+            raise LetheError("request.invalid", "The request has 1 fault(s).", ("reason: not one that the laws know",))
+        extension = Extension(
+            reason="complexity" if body.reason == "complexity" else "number_of_requests",
+            notice_sent_at=body.notice_sent_at,
+            decided_by=who.actor,
+        )
+        return Acted(ticket_id=ticket_id, status=desk().extend(ticket_id, extension, who))
+
+
+def _add_reading(app: FastAPI, desk: Callable[[], Desk], settings: Settings, clock: Callable[[], datetime]) -> None:
+    @app.get("/v1/tickets/{ticket_id}", response_model=TicketView, responses=_ERRORS, tags=["tickets"])
+    @requires("tickets:read")
+    def show(ticket_id: str, who: Who, identity: bool = False) -> TicketView:
+        """One ticket: status, decision, deadlines, runs. Raw identity only on request and with its own scope."""
+        _may_see(who, identity)
+        with desk().store.read() as session:
+            return detail(session, get_ticket(session, ticket_id), clock(), with_identity=identity)
+
+    @app.get("/v1/tickets/{ticket_id}/events", response_model=list[EventView], responses=_ERRORS, tags=["tickets"])
+    @requires("tickets:read")
+    def happened(ticket_id: str, who: Who, request: Request, after: int = 0, identity: bool = False) -> Any:
+        """What happened; with ``Accept: text/event-stream`` a stream of events and progress until the ticket ends."""
+        _may_see(who, identity)
+        store = desk().store
+        with store.read() as session:
+            ticket = get_ticket(session, ticket_id)
+            if "text/event-stream" not in request.headers.get("accept", ""):
+                return events(session, ticket, after=after, with_identity=identity)
+        stream = feed(store, ticket_id, after=after, every_s=settings.intake.progress_poll_s)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+    @app.get("/v1/tickets/{ticket_id}/report", response_class=FileResponse, responses=_ERRORS, tags=["reports"])
+    @requires("tickets:read")
+    def report(ticket_id: str, form: Annotated[str, Query(pattern="^(json|html)$")] = "json") -> FileResponse:
+        """The report of a closed ticket, as JSON (the truth) or HTML (made from it)."""
+        with desk().store.read() as session:
+            get_ticket(session, ticket_id)
+            row = session.get(Report, ticket_id)
+        path = None if row is None else row.json_path if form == "json" else row.html_path
+        if path is None or not (file := settings.home / path).is_file():
+            raise LetheError("report.not_ready", "There is no report of this ticket yet.")
+        return FileResponse(file, media_type="application/json" if form == "json" else "text/html")
+
+    @app.get("/v1/audit/export", response_class=FileResponse, responses=_ERRORS, tags=["audit"])
+    @requires("audit:read")
+    def audit_export() -> FileResponse:
+        """The whole audit log as a bundle that ends with a signed checkpoint; check it with `lethe audit verify`."""
+        with tempfile.NamedTemporaryFile(prefix="audit-", suffix=".jsonl", delete=False) as file:
+            path = Path(file.name)
+        audit.export(desk().store, path, keys.load_private(settings, "audit"))
+        return FileResponse(
+            path, media_type="application/jsonl", filename="lethe-audit.jsonl", background=BackgroundTask(path.unlink)
+        )
+
+
+def trace_of(request: Request) -> str | None:
+    """Trace and span id of the request, so that a run can link back to the intake's trace."""
+    version, _, rest = request.headers.get("traceparent", "").partition("-")
+    return rest[:49] if version == "00" and len(rest) >= 49 else None
+
+
+def _may_see(who: Identity, identity: bool) -> None:
+    if identity and "tickets:identity" not in who.scopes:
+        raise LetheError("auth.forbidden", "This key may not see identities.", ("needs tickets:identity",))
+
+
+def _cursor(after: str | None) -> tuple[datetime, str] | None:
+    if after is None:
+        return None
+    moment, _, ticket_id = after.partition("~")
+    try:
+        received_at = datetime.fromisoformat(moment)
+    except ValueError:
+        received_at = None
+    if received_at is None or received_at.tzinfo is None or not ticket_id:
+        raise LetheError("request.invalid", "The request has 1 fault(s).", ("query.after: not a cursor of this API",))
+    return received_at, ticket_id

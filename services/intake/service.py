@@ -1,0 +1,108 @@
+"""The intake as a BentoML service: ``bentoml serve services.intake.service:Intake --host 127.0.0.1 --port 8700``.
+
+BentoML imports this module in its supervisor and again in the worker; only the worker makes an ``Intake``. torch is
+never imported here.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+import bentoml
+
+from services import lifeline
+from services.auth import Guard
+from services.installation import hold_role, open_installation
+from services.intake.app import create_app
+from services.settings import Settings, load_settings
+from services.store.engine import Store
+
+_LOG = logging.getLogger(__name__)
+Started = Callable[[Settings, Store], Callable[[], object] | None]
+_on_start: list[Started] = []
+_on_change: list[Callable[[str, str], object]] = []
+
+settings = load_settings()
+
+
+def on_start(function: Started) -> Started:
+    """Has a function called once in the worker, in a thread, with settings and store (durable jobs start there).
+
+    What it returns is called at shutdown.
+    """
+    _on_start.append(function)
+    return function
+
+
+def on_change(function: Callable[[str, str], object]) -> Callable[[str, str], object]:
+    """Has a function told (ticket id, status) after every commit of an act on a ticket."""
+    _on_change.append(function)
+    return function
+
+
+def _tell(ticket_id: str, status: str) -> None:
+    """The act is committed: whoever listens must not turn it into an error for the caller."""
+    for function in _on_change:
+        try:
+            function(ticket_id, status)
+        except Exception as error:
+            _LOG.error("a listener failed on a change of a ticket: %s", type(error).__name__)
+
+
+_stores: list[Store] = []
+_opening = threading.Lock()
+
+
+def the_store() -> Store:
+    """The worker's store, opened once."""
+    with _opening:
+        if not _stores:
+            _stores.append(open_installation(settings).open_store())
+        return _stores[0]
+
+
+api = create_app(settings, open_store=the_store, on_change=_tell)
+
+
+@bentoml.asgi_app(api, path="/")
+@bentoml.service(
+    name="lethe-intake",
+    workers=1,  # state is per process: scale by replicas
+    traffic={"timeout": 600},  # above the longest answer: it also cuts mounted apps off
+    http={"host": settings.intake.host, "port": settings.intake.port},
+)
+class Intake:
+    """Tickets come in, are decided, and people act on them."""
+
+    def __init__(self) -> None:
+        lifeline.hold()
+        self._role = hold_role(settings, "intake")
+        self._stops: list[Callable[[], object]] = []
+        self._ready = threading.Event()
+        # BentoML makes the service inside a running event loop, where durable jobs refuse to start: hence a thread.
+        threading.Thread(target=self._start, name="intake-start", daemon=True).start()
+
+    def _start(self) -> None:
+        try:
+            store = the_store()
+            for function in _on_start:
+                stop = function(settings, store)
+                if stop is not None:
+                    self._stops.append(stop)
+            self._ready.set()
+        except Exception as error:
+            _LOG.error("the intake cannot start: %s", getattr(error, "code", type(error).__name__))
+
+    async def __is_ready__(self) -> bool:
+        """Ready once the store is open and everything has started."""
+        return self._ready.is_set()
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def stop(self) -> None:
+        """Ends what was started, the last first."""
+        for stop in reversed(self._stops):
+            stop()
+
+
+# In front of BentoML's own routes too: /metrics and /docs.json need a key, the liveness paths do not.
+Intake.add_asgi_middleware(Guard, routes=lambda: api.routes, open_store=the_store)  # type: ignore[attr-defined]
