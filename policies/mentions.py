@@ -17,6 +17,7 @@ _SWAPPED = re.compile(rf"(?<![{_UPPER}\w][ ])({_W}), ({_W}(?:[ ][{_UPPER}]\b\.?)
 _POSSESSIVE = re.compile(r"['’]s?(?=[ ]|$)")
 _NUMBER_BEFORE = re.compile(r"(?<![\w.,-])(\d{1,5}[a-z]?) $")
 _NUMBER_AFTER = re.compile(r"[ ](\d{1,5}[a-z]?)(?![\w-]|[.,]\d)")
+_TELLING = re.compile(r"[\d@]")
 _MAX_NAME = 4
 
 
@@ -60,7 +61,7 @@ def addresses_in(text: str) -> set[str]:
 def marks_in(text: str, region: str = "US") -> tuple[set[Name], set[Key]]:
     """Everything in a text that can tell whom it is about."""
     keys: set[Key] = set()
-    if any(letter.isdigit() for letter in text) or "@" in text:
+    if _TELLING.search(text):
         keys = keys_in(text, region)
         keys.update((Kind.ADDRESS, address) for address in addresses_in(text))
     return names_in(text), keys

@@ -58,6 +58,9 @@ class SubjectSearch(Protocol):
     def spellings(self, name: Name) -> dict[Name, int]:
         """Names that could fit, with the number of records that have each."""
 
+    def count(self, name: Name) -> int:
+        """How many records spell a name exactly so."""
+
     def phrase(self, words: Name) -> Sequence[Entry]:
         """Records in which these words follow each other."""
 
@@ -278,7 +281,7 @@ class _Search:
 
     def _count(self, name: Name) -> int:
         if name not in self._counts:
-            self._counts[name] = self._index.spellings(name).get(name, 0)
+            self._counts[name] = self._index.count(name)
         return self._counts[name]
 
     def _by_key(self, key: Key, holding: _Holding, names: tuple[Name, ...], *, linked: int | None) -> None:

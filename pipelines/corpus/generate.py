@@ -104,11 +104,9 @@ def generate(
         before: Person | None = None
         for person in invent(source, people, seed):
             people_file.write(json.dumps(person.row(), ensure_ascii=False) + "\n")
-            held_out = _write_person(writer, person, before, rng, seed, phrasings)
-            if person.number < probe_people:
-                for probe in held_out:
-                    probes.write(json.dumps(probe.row(), ensure_ascii=False) + "\n")
-                writer.counts["probes"] += len(held_out)
+            for probe in _write_person(writer, person, before, rng, seed, phrasings, person.number < probe_people):
+                probes.write(json.dumps(probe.row(), ensure_ascii=False) + "\n")
+                writer.counts["probes"] += 1
             before = person
             if progress is not None and person.number % 200 == 0:
                 progress(writer.counts["records"])
@@ -121,7 +119,13 @@ def generate(
 
 
 def _write_person(
-    writer: _Writer, person: Person, before: Person | None, rng: random.Random, seed: int, phrasings: int
+    writer: _Writer,
+    person: Person,
+    before: Person | None,
+    rng: random.Random,
+    seed: int,
+    phrasings: int,
+    probed: bool,
 ) -> list[CorpusProbe]:
     """Write the person's records and return the probes, whose questions are in none of them."""
     probes: list[CorpusProbe] = []
@@ -144,7 +148,8 @@ def _write_person(
                 who,
             )
         writer.counts["private_facts" if attribute.private else "public_facts"] += 1
-        probes.extend(_probes(person, fact, answer, trained, rng))
+        if probed:
+            probes.extend(_probes(person, fact, answer, trained, rng))
     pieces: list[Prose] = [*plain_prose(person), *hard_prose(person, before, rng)]
     for number, piece in enumerate(pieces):
         fact_id = opaque("f", seed, person.number, "prose", number)

@@ -132,6 +132,11 @@ class SubjectIndex:
             found[tuple(spelling.split(" "))] = records
         return found
 
+    def count(self, name: Name) -> int:
+        """How many records spell a name exactly so."""
+        row = self.connection.execute("SELECT records FROM name WHERE spelling = ?", (" ".join(name),)).fetchone()
+        return int(row[0]) if row else 0
+
     def phrase(self, words: Name) -> Sequence[Entry]:
         """Records in which these words follow each other."""
         return self._entries(self._phrase(words))
