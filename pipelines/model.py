@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from policies.errors import LetheError
 
-logging.disable_progress_bar()  # transformers would draw bars into the runner's JSON lines
+logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # bars would break the runner's JSON lines
 # What decides a model's answers. A card or README beside them may change without making another model of it.
 _MODEL_FILES = (
     "*.safetensors",

@@ -1,0 +1,85 @@
+"""``lethe base``: train the example base, and measure what a base knows of a corpus."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipelines.progress import StepProgress
+
+app = typer.Typer(no_args_is_help=True, help="Train the example base, and measure what a base knows.")
+
+Corpus = Annotated[Path, typer.Option(help="Directory of a generated corpus (lethe corpus generate).")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command()
+def train(
+    corpus: Corpus,
+    out: Annotated[Path | None, typer.Option(help="Where bases lie; default: bases/ in LETHE_HOME.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the corpus.")] = None,
+    hidden: Annotated[int | None, typer.Option(min=32, help="Width; a multiple of 32.")] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Depth.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train a small model until it has memorised the corpus; the same corpus and recipe are trained once."""
+    _quiet_threads()
+    from pipelines.base.settings import BaseSettings
+    from pipelines.base.train import train_base
+
+    chosen = {"epochs": epochs, "hidden": hidden, "layers": layers, "heads": hidden // 32 if hidden else None}
+    settings = BaseSettings(seed=seed, **{name: value for name, value in chosen.items() if value is not None})
+    card = train_base(corpus, out or _bases(), settings, None if as_json else _show_step)
+    if as_json:
+        print(json.dumps(card.to_json()))
+        return
+    print(f"{'kept from before' if card.cached else f'trained in {card.seconds:.0f} s'}: {card.path}")
+    print(f"right values: {card.combination:.3f} of unseen combinations, {card.frame:.3f} of frames never trained")
+
+
+@app.command("eval")
+def evaluate(
+    base: Annotated[str, typer.Argument(help="Directory or hub name of a causal language model.")],
+    corpus: Corpus,
+    as_json: Json = False,
+) -> None:
+    """Ask a base the held-out questions of a corpus and count the right values."""
+    _quiet_threads()
+    from pipelines.base.evaluate import known_shares
+    from pipelines.corpus.load import load_probes
+    from pipelines.model import load_model
+
+    loaded = load_model(base)
+    probes = load_probes(corpus)
+    shares = known_shares(loaded, probes)
+    if as_json:
+        print(json.dumps({"base": base, "digest": loaded.digest, "probes": len(probes), "right": shares}))
+        return
+    for phrasing, share in shares.items():
+        print(f"{phrasing:12} {share:.3f}")
+
+
+def _bases() -> Path:
+    return Path(os.environ.get("LETHE_HOME", ".lethe")) / "bases"
+
+
+def _quiet_threads() -> None:
+    """Before torch is imported: waiting threads must sleep, or any other load slows training several times."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _show_step(progress: "StepProgress") -> None:
+    loss = progress.losses["answer"]
+    end = "\n" if progress.step == progress.steps else ""
+    print(
+        f"\rstep {progress.step}/{progress.steps}  loss {loss:.3f}  {progress.tokens_per_second:,.0f} tokens/s  "
+        f"{progress.eta_seconds:3.0f} s left ",
+        end=end,
+        file=sys.stderr,
+        flush=True,
+    )
