@@ -273,6 +273,8 @@ def _add_reading(app: FastAPI, desk: Callable[[], Desk], settings: Settings, clo
     def happened(ticket_id: str, who: Who, request: Request, after: int = 0, identity: bool = False) -> Any:
         """What happened; with ``Accept: text/event-stream`` a stream of events and progress until the ticket ends."""
         _may_see(who, identity)
+        last = request.headers.get("last-event-id", "")
+        after = int(last) if last.isdigit() else after
         store = desk().store
         with store.read() as session:
             ticket = get_ticket(session, ticket_id)
