@@ -99,6 +99,7 @@ def augment(
         generic_ratio=len(general) / about if about else 0.0,
         augmenter=augmenter.name,
         subjects=(subject,),
+        unwatched=check.unwatched,
     )
 
 
