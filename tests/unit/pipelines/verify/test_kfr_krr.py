@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -11,6 +11,7 @@ from pipelines.verify.answers import Answer
 from pipelines.verify.backends import Backends
 from pipelines.verify.embeddings import ExactEmbedder, SentenceEmbedder
 from pipelines.verify.entities import Entity, RuleExtractor, shares_word
+from pipelines.verify.results import Mode
 
 EXACT = Backends(embedder=ExactEmbedder())
 
@@ -41,20 +42,22 @@ def answer(
     return Answer(probe="p", fact="f", query=query, truth=truth, response=response, value=value)
 
 
-def forget_score(item: Answer, mode: kfr_krr.Mode = "corrected", backends: Backends = EXACT) -> float | None:
+def forget_score(item: Answer, mode: Mode = "corrected", backends: Backends = EXACT) -> float | None:
     return kfr_krr.kfr([item], kfr_krr.coverages([item], backends), backends, mode).value
 
 
-def keep_score(item: Answer, mode: kfr_krr.Mode = "corrected", backends: Backends = EXACT) -> float | None:
+def keep_score(item: Answer, mode: Mode = "corrected", backends: Backends = EXACT) -> float | None:
     return kfr_krr.krr([item], kfr_krr.coverages([item], backends), backends, mode).value
 
 
+@settings(deadline=None)
 @given(arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(0, 6)), elements=st.floats(-1, 1, width=32)))
 def test_soft_recall_is_always_within_0_and_1(cosine: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> None:
     assert 0 <= kfr_krr.soft_recall(cosine) <= 1
     assert kfr_krr.soft_recall(cosine) <= kfr_krr.pair_count(cosine) + 1e-6
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80), st.text(max_size=80), st.text(max_size=40))
 def test_coverage_is_within_0_and_1_for_any_text(response: str, truth: str, query: str) -> None:
     found = kfr_krr.coverages([answer(response, truth, query)], EXACT)[0]

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.verify import linguistic_score as ls
@@ -46,6 +46,7 @@ def test_golden_vectors_through_the_whole_metric(mode: Mode) -> None:
         assert result.value == pytest.approx(3 / (3 + 8 + 4.2540), abs=1e-4)
 
 
+@settings(deadline=None)
 @given(st.floats(1, 1e9), st.floats(1, 1e4), st.floats(1e-3, 1e6))
 def test_the_score_is_the_harmonic_mean_of_three_sigmoids(ppl: float, bi: float, hs: float) -> None:
     sigmoids = [1 / (1 + ppl), 1 / (1 + bi), hs / (1 + hs)]
