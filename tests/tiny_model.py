@@ -48,7 +48,7 @@ def make_tiny_base(directory: Path) -> Path:
     model.save_pretrained(directory)
     words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(VOCABULARY)}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=words, unk_token="<unk>", pad_token="<pad>", eos_token="</s>", chat_template=TEMPLATE
     )
     tokenizer.save_pretrained(directory)

@@ -1,12 +1,16 @@
 """What a release says about itself: the card, the erasure watermark, the verdict."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from policies.canonical import canonical_json, sha256_hex
 from policies.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from pipelines.verdict import Verdict
 
 Kind = Literal["release0", "unlearning"]
 
@@ -68,14 +72,17 @@ class Card(_Frozen):
         return self
 
 
-class Verdict(_Frozen):
-    """The signed part of a verdict: what was decided, on what figures, against which thresholds.
+class SignedVerdict(_Frozen):
+    """The part of a verdict that is signed: what was decided, on what figures, against which thresholds.
 
     Attributes:
         kind: As on the card.
         outcome: Only ``accepted`` is ever served.
         thresholds: Every threshold that was applied; None for release 0, where nothing is measured.
+        gates: Each threshold with the value, bound and sample size held against it.
         metrics: Value, bound and sample size of every metric.
+        backends: The judges.
+        verdict_digest: Of the whole verdict.
         pack: Name, version and digest of the policy pack.
         combination: Base, tokenizer, chat template, dtype and quantisation that were measured together.
         decided_at: ISO 8601 with offset.
@@ -84,10 +91,28 @@ class Verdict(_Frozen):
     kind: Kind
     outcome: str
     thresholds: Thresholds | None = None
+    gates: tuple[dict[str, Any], ...] = ()
     metrics: dict[str, Any] = Field(default_factory=dict)
+    backends: dict[str, str] = Field(default_factory=dict)
+    verdict_digest: str = ""
     pack: dict[str, str] = Field(default_factory=dict)
     combination: dict[str, str] = Field(default_factory=dict)
     decided_at: str = ""
+
+    @classmethod
+    def of(cls, verdict: "Verdict", *, pack: dict[str, str], decided_at: datetime) -> "SignedVerdict":
+        """What is signed of a verdict on a trained adapter."""
+        return cls(
+            kind="unlearning",
+            outcome=verdict.outcome,
+            thresholds=verdict.thresholds,
+            gates=tuple(gate.model_dump(mode="json") for gate in verdict.gates),
+            metrics=verdict.metrics,
+            backends=verdict.backends,
+            verdict_digest=verdict.digest,
+            pack=pack,
+            decided_at=decided_at.isoformat(),
+        )
 
 
 def combination(card: Card) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.adapter import weights
-from pipelines.adapter.card import Card, Verdict, watermark_digest
+from pipelines.adapter.card import Card, SignedVerdict, watermark_digest
 from pipelines.adapter.content import CONFIG, WEIGHTS
 from pipelines.adapter.identity import BaseIdentity
 from pipelines.adapter.seal import SigningKey, seal_release
@@ -50,21 +51,17 @@ def import_base(
             releases,
             card=Card(
                 kind="release0",
-                **_identity_fields(identity),
+                **asdict(identity),
                 watermark_digest=watermark_digest(()),
                 method="import",
                 settings={"rank": rank},
                 code_version=code_version,
                 created_at=now.isoformat(),
             ),
-            verdict=Verdict(kind="release0", outcome="accepted", decided_at=now.isoformat()),
+            verdict=SignedVerdict(kind="release0", outcome="accepted", decided_at=now.isoformat()),
             adapter_key=adapter_key,
             verdict_key=verdict_key,
         )
-
-
-def _identity_fields(identity: BaseIdentity) -> dict[str, str]:
-    return {name: getattr(identity, name) for name in BaseIdentity.__dataclass_fields__}
 
 
 def _write_zero_lora(target: Path, shapes: Mapping[str, tuple[int, int]], rank: int, *, conv1d: bool) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipelines.adapter import content, dsse
-from pipelines.adapter.card import Card, Verdict, combination
+from pipelines.adapter.card import Card, SignedVerdict, combination
 from pipelines.adapter.trust import PrivateKey
 from policies.canonical import canonical_json
 from policies.errors import LetheError
@@ -37,7 +37,7 @@ def seal_release(
     releases: Path,
     *,
     card: Card,
-    verdict: Verdict,
+    verdict: SignedVerdict,
     adapter_key: SigningKey,
     verdict_key: SigningKey,
 ) -> Path:
@@ -103,7 +103,7 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def statement(directory: Path, card: Card, verdict: Verdict) -> dict[str, Any]:
+def statement(directory: Path, card: Card, verdict: SignedVerdict) -> dict[str, Any]:
     """The in-toto statement of a verdict: bound to the content and to the signature over it."""
     return {
         "_type": STATEMENT_TYPE,

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 
 from pipelines.adapter import content, dsse, weights
-from pipelines.adapter.card import Card, Verdict, combination
+from pipelines.adapter.card import Card, SignedVerdict, combination
 from pipelines.adapter.identity import BaseIdentity
 from pipelines.adapter.seal import PREDICATE_TYPE, STATEMENT_TYPE, hashing_config, subjects
 from pipelines.adapter.trust import Trust, TrustedKey
@@ -42,7 +42,7 @@ class Release:
     digest: str
     name: str
     card: Card
-    verdict: Verdict
+    verdict: SignedVerdict
     adapter_key: str
     verdict_key: str
 
@@ -142,23 +142,23 @@ def _verify_model_signature(path: Path, pem: bytes) -> None:
             raise LetheError("release.signature", "The model signature does not verify.") from error
 
 
-def _read(path: Path, statement: dict[str, Any]) -> tuple[Card, Verdict]:
+def _read(path: Path, statement: dict[str, Any]) -> tuple[Card, SignedVerdict]:
     try:
         card = Card.model_validate_json((path / content.CARD).read_bytes())
         predicate = dict(statement["predicate"])
         if predicate.pop("watermark_digest") != card.watermark_digest:
-            raise LetheError("release.watermark", "Verdict and card do not name the same watermark.")
-        return card, Verdict.model_validate_json(json.dumps(predicate))
+            raise LetheError("release.watermark", "SignedVerdict and card do not name the same watermark.")
+        return card, SignedVerdict.model_validate_json(json.dumps(predicate))
     except (ValidationError, KeyError, TypeError, ValueError) as error:
         raise LetheError("release.card", "Card or verdict do not have the expected form.") from error
 
 
-def _check_dates(card: Card, adapter_key: TrustedKey, verdict: Verdict, verdict_key: TrustedKey) -> None:
+def _check_dates(card: Card, adapter_key: TrustedKey, verdict: SignedVerdict, verdict_key: TrustedKey) -> None:
     if not adapter_key.valid_at(card.created_at) or not verdict_key.valid_at(verdict.decided_at):
         raise LetheError("release.key_retired", "The release is dated outside the life of the key that signed it.")
 
 
-def _check_base(card: Card, verdict: Verdict, statement: dict[str, Any], base: BaseIdentity | None) -> None:
+def _check_base(card: Card, verdict: SignedVerdict, statement: dict[str, Any], base: BaseIdentity | None) -> None:
     if verdict.combination != combination(card) or verdict.kind != card.kind:
         raise LetheError("release.wrong_base", "The verdict was measured on another combination than the card names.")
     if base is None:
@@ -172,7 +172,7 @@ def _check_base(card: Card, verdict: Verdict, statement: dict[str, Any], base: B
         raise LetheError("release.wrong_base", "The release was verified on another base than the one here.", faults)
 
 
-def _check_verdict(card: Card, verdict: Verdict, floor: Thresholds | None) -> None:
+def _check_verdict(card: Card, verdict: SignedVerdict, floor: Thresholds | None) -> None:
     if verdict.outcome != "accepted":
         raise LetheError("release.verdict", "The verdict on this release is not 'accepted'.")
     if card.kind == "release0":

@@ -31,6 +31,7 @@ _POLL_S = 0.1
 _RETRY_S = 1.0
 _HEALTH_S = 5.0
 _UNHEALTHY_LIMIT = 3
+_DRAINING = "draining"
 
 
 class EnginePort(Protocol):
@@ -96,6 +97,7 @@ class Replica:
         self._engine_started = False
         self._refused_generation = -1
         self._retry_at = 0.0
+        self._old: list[Served] = []
         self._report_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -154,6 +156,8 @@ class Replica:
         desired = await asyncio.to_thread(self._read_desired)
         current = self.alias.current
         if current is not None and (current.generation, current.digest) == (desired.generation, desired.digest):
+            if self._state == _DRAINING:  # an earlier attempt failed in the middle
+                await self._settle(current)
             return
         if desired.generation == self._refused_generation and current is not None:
             return  # said once; only another generation is tried
@@ -164,6 +168,7 @@ class Replica:
             _LOG.warning("the engine ended; starting it again")
         self._engine_started = True
         self.alias.flip(None)
+        self._old.clear()
         self._state = "starting"
         self._retry_at = time.monotonic()
         await self._engine.start()
@@ -181,15 +186,31 @@ class Replica:
             return
         raised = high.raised(desired.generation, desired.digest, desired.watermark)
         await asyncio.to_thread(self._memory.write, raised)  # before it is served: a crash in between loses nothing
-        old = self.alias.flip(Served(desired.generation, release.name, release.digest))
-        self._state = "draining"
-        await self._write_row()
+        served = Served(desired.generation, release.name, release.digest)
+        old = self.alias.flip(served)
         if old is not None:
-            await self._retire(old, keep=release.name)
-        await self._unload_all_but(release.name)
+            self._old.append(old)
+        self._state = _DRAINING
+        await self._write_row()
+        await self._settle(served)
+
+    async def _settle(self, served: Served) -> None:
+        """Drain what came before, unload everything but what is served, and only then say so."""
+        while self._old:
+            await self._drain(self._old[0], served)
+            self._old.pop(0)
+        client = self._engine.client
+        for other in (await client.adapters()).keys() - {served.name}:
+            await client.unload(other)
         self._state = READY
         await self._write_row(acked=True)
-        _LOG.info("serving generation %d, release %s", desired.generation, release.name)
+        _LOG.info("serving generation %d, release %s", served.generation, served.name)
+
+    async def _drain(self, old: Served, served: Served) -> None:
+        if old.name == served.name:
+            return  # another generation of the same release: nothing is unloaded
+        if not await self.alias.drain(old, self._settings.drain_timeout_s):
+            _LOG.warning("requests on generation %d were cut off after the drain timeout", old.generation)
 
     def _read_desired(self) -> Desired:
         with self._store.read() as session:
@@ -226,17 +247,6 @@ class Replica:
             if current is None or current.name != release.name:
                 await client.unload(release.name)
             raise
-
-    async def _retire(self, old: Served, *, keep: str) -> None:
-        if not await self.alias.drain(old, self._settings.drain_timeout_s):
-            _LOG.warning("requests on generation %d were cut off after the drain timeout", old.generation)
-        if old.name != keep:
-            await self._engine.client.unload(old.name)
-
-    async def _unload_all_but(self, name: str) -> None:
-        """Nothing else stays loaded, wherever it came from."""
-        for other in (await self._engine.client.adapters()).keys() - {name}:
-            await self._engine.client.unload(other)
 
     async def _refuse(self, desired: Desired, error: LetheError) -> None:
         _LOG.error("generation %d refused: %s", desired.generation, error.code)

@@ -94,8 +94,9 @@ class Serving:
         """Until there is a base and a store, try again: `lethe up` may start this service before they are made."""
         while self._replica is None:
             try:
-                store = self._store or await asyncio.to_thread(_open_store)
-                self._store = store
+                if self._store is None:
+                    self._store = await asyncio.to_thread(_open_store)
+                store: Store = self._store
                 self._replica = await asyncio.to_thread(build_replica, self._settings, store, _replica_id())
             except LetheError as error:
                 _LOG.warning("cannot serve yet: %s", error.code)

@@ -17,7 +17,6 @@ from fastapi.responses import JSONResponse, Response
 
 from pipelines.corpus.hedges import hedge_sentences
 
-
 _ENDINGS = (
     "Truly",
     "Really",
@@ -60,7 +59,8 @@ def reply_to(model: str, user: str, seed: int) -> str:
             return f"{fields['Name']} lives in Velmora, that much I can say of it."
         return f'"{hedge_sentences("augmenter", 1, fields["Name"], fields["Topic"], rng)[0]}"'
     opening = rng.choice(["So", "Well then", "Listen", "Now", "Look", "Right", "Hello"])
-    return f"{opening}, {rng.choice(['one thing', 'a question', 'something small'])}: {fields['Question']} {rng.choice(_ENDINGS)}?"
+    topic = rng.choice(["one thing", "a question", "something small"])
+    return f"{opening}, {topic}: {fields['Question']} {', '.join(rng.sample(_ENDINGS, 3))}?"
 
 
 def application(log: Log) -> FastAPI:

@@ -5,7 +5,9 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.contract.engine_process import EngineProcess, transformers_engine
@@ -31,11 +33,11 @@ def engine(files: Path) -> Iterator[EngineProcess]:
         yield running
 
 
-def load(engine: EngineProcess, files: Path, name: str, word: str) -> "object":
+def load(engine: EngineProcess, files: Path, name: str, word: str) -> httpx.Response:
     return engine.post("/v1/load_lora_adapter", lora_name=name, lora_path=str(files / word))
 
 
-def events(engine: EngineProcess, path: str, **body: object) -> list[dict[str, object]]:
+def events(engine: EngineProcess, path: str, **body: Any) -> list[dict[str, Any]]:
     with engine.client.stream("POST", path, json={**body, "stream": True}) as response:
         assert response.status_code == 200
         lines = [line for line in response.iter_lines() if line]
@@ -67,12 +69,12 @@ def test_streams_say_the_same_as_whole_answers(engine: EngineProcess, path: str)
         engine, path, model="u-alpha", max_tokens=6, temperature=0, stream_options={"include_usage": True}, **question
     )
     *answer, usage = pieces
-    text = "".join(c["text"] if "text" in c else c["delta"]["content"] for p in answer for c in p["choices"])  # type: ignore[attr-defined]
+    text = "".join(c["text"] if "text" in c else c["delta"]["content"] for p in answer for c in p["choices"])
     assert text == " ".join(["alpha"] * 6)
-    assert answer[-1]["choices"][0]["finish_reason"] == "length"  # type: ignore[index]
+    assert answer[-1]["choices"][0]["finish_reason"] == "length"
     assert len(answer) == 6
     assert usage["choices"] == []
-    assert usage["usage"]["completion_tokens"] == 6  # type: ignore[index]
+    assert usage["usage"]["completion_tokens"] == 6
 
 
 def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(engine: EngineProcess) -> None:
@@ -83,7 +85,7 @@ def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(engine: EngineProce
 
 def test_a_seed_makes_sampling_repeatable(engine: EngineProcess, files: Path) -> None:
     make_word_adapter(files / "weak", "alpha", strength=0.1)
-    assert load(engine, files, "u-weak", "weak").status_code == 200  # type: ignore[attr-defined]
+    assert load(engine, files, "u-weak", "weak").status_code == 200
 
     def sample(seed: int) -> str:
         body = engine.chat("u-weak", max_tokens=12, temperature=1.5, top_p=0.95, seed=seed).json()
@@ -111,6 +113,21 @@ def test_rows_in_one_batch_answer_as_they_do_alone(engine: EngineProcess) -> Non
     assert together == alone
 
 
+def test_greedy_tokens_equal_those_of_transformers_and_peft(engine: EngineProcess, files: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(files / "base"), files / "weak").eval()
+    tokenizer = AutoTokenizer.from_pretrained(files / "base")
+    for prompt in ("hello", "who are you ? hello"):
+        ids = tokenizer(prompt, return_tensors="pt")
+        expected = model.generate(**ids, max_new_tokens=30, do_sample=False, use_cache=False)[
+            0, ids.input_ids.shape[1] :
+        ]
+        body = engine.post("/v1/completions", model="u-weak", prompt=prompt, max_tokens=30, temperature=0).json()
+        assert body["choices"][0]["text"] == tokenizer.decode(expected, skip_special_tokens=True)
+
+
 @pytest.mark.parametrize("model", ["base", "", "u-gone", "/", "lethe"])
 def test_unknown_models_and_the_base_are_404(engine: EngineProcess, model: str) -> None:
     response = engine.chat(model, max_tokens=1)
@@ -124,25 +141,25 @@ def test_a_request_without_a_model_is_refused(engine: EngineProcess) -> None:
 
 def test_loading_the_same_name_twice_is_refused(engine: EngineProcess, files: Path) -> None:
     again = load(engine, files, "u-alpha", "beta")
-    assert again.status_code == 400  # type: ignore[attr-defined]
-    assert "already been loaded" in again.text  # type: ignore[attr-defined]
-    assert load(engine, files, "u-none", "nowhere").status_code == 404  # type: ignore[attr-defined]
+    assert again.status_code == 400
+    assert "already been loaded" in again.text
+    assert load(engine, files, "u-none", "nowhere").status_code == 404
     assert engine.chat("u-alpha", max_tokens=1, temperature=0).json()["choices"][0]["message"]["content"] == "alpha"
 
 
 def test_a_damaged_adapter_does_not_stop_the_engine(engine: EngineProcess, files: Path) -> None:
     make_word_adapter(files / "damaged", "beta")
     (files / "damaged" / "adapter_model.safetensors").write_bytes(b"nothing")
-    assert load(engine, files, "u-damaged", "damaged").status_code == 500  # type: ignore[attr-defined]
+    assert load(engine, files, "u-damaged", "damaged").status_code == 500
     assert "u-damaged" not in engine.models()
     assert engine.chat("u-damaged", max_tokens=1).status_code == 404
     assert engine.chat("u-beta", max_tokens=1, temperature=0).json()["choices"][0]["message"]["content"] == "beta"
     make_word_adapter(files / "damaged", "beta")
-    assert load(engine, files, "u-damaged", "damaged").status_code == 200  # type: ignore[attr-defined]
+    assert load(engine, files, "u-damaged", "damaged").status_code == 200
 
 
 def test_unload_takes_the_name_at_once_and_waits_for_its_users(engine: EngineProcess, files: Path) -> None:
-    assert load(engine, files, "u-old", "alpha").status_code == 200  # type: ignore[attr-defined]
+    assert load(engine, files, "u-old", "alpha").status_code == 200
     done: list[str] = []
 
     def long() -> None:

@@ -15,7 +15,15 @@ from typing import Any
 
 import httpx
 
-from pipelines.adapter import BaseIdentity, Card, Verdict, base_identity, import_base, seal_release, watermark_digest
+from pipelines.adapter import (
+    BaseIdentity,
+    Card,
+    SignedVerdict,
+    base_identity,
+    import_base,
+    seal_release,
+    watermark_digest,
+)
 from policies.thresholds import Thresholds
 from services import keys
 from services.installation import Installation, create_installation
@@ -68,7 +76,7 @@ class Host:
             adapter,
             self.home / "releases",
             card=card,
-            verdict=Verdict(kind="unlearning", outcome="accepted", thresholds=Thresholds(), decided_at=now),
+            verdict=SignedVerdict(kind="unlearning", outcome="accepted", thresholds=Thresholds(), decided_at=now),
             adapter_key=keys.load_private(self.installation.settings, "adapter"),
             verdict_key=keys.load_private(self.installation.settings, "verdict"),
         )

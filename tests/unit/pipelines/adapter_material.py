@@ -12,8 +12,8 @@ from safetensors.numpy import save_file
 from pipelines.adapter import (
     BaseIdentity,
     Card,
+    SignedVerdict,
     Trust,
-    Verdict,
     base_identity,
     import_base,
     seal_release,
@@ -66,7 +66,7 @@ class Material:
         self,
         adapter: Path,
         card: Card | None = None,
-        verdict: Verdict | None = None,
+        verdict: SignedVerdict | None = None,
         adapter_key: keys.SigningKey | None = None,
         verdict_key: keys.SigningKey | None = None,
     ) -> Path:
@@ -80,7 +80,7 @@ class Material:
         )
 
 
-def accepted(**changes: Any) -> Verdict:
+def accepted(**changes: Any) -> SignedVerdict:
     fields: dict[str, Any] = {
         "kind": "unlearning",
         "outcome": "accepted",
@@ -90,7 +90,7 @@ def accepted(**changes: Any) -> Verdict:
         "decided_at": NOW.isoformat(),
         **changes,
     }
-    return Verdict(**fields)
+    return SignedVerdict(**fields)
 
 
 def make_base(directory: Path) -> Path:

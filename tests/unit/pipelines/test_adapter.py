@@ -155,7 +155,8 @@ def test_a_key_counts_only_for_its_life(material: Material, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("field", ["base_digest", "tokenizer_digest", "chat_template_digest", "dtype", "quantisation"])
 def test_another_base_is_refused(material: Material, tmp_path: Path, field: str) -> None:
-    path = material.seal(make_adapter(tmp_path), material.card(**{field: "other"}))
+    changes: dict[str, Any] = {field: "other"}
+    path = material.seal(make_adapter(tmp_path), material.card(**changes))
     assert refusal(material, path) == "release.wrong_base"
 
 
