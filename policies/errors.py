@@ -50,6 +50,9 @@ ERRORS: dict[str, ErrorKind] = {
     "policy.extension_refused": ErrorKind(
         409, "Extend before the first period ends, give a reason, and tell the subject first."
     ),
+    "report.changed": ErrorKind(409, "Build the report anew, or ask who changed it: it is not what was written."),
+    "report.not_found": ErrorKind(404, "Check the ticket's id; a report is written when its run ends."),
+    "report.personal_data": ErrorKind(500, "Give the report codes, ids and figures only; nothing was written."),
     "report.invalid": ErrorKind(422, "Build the report anew with `lethe report TICKET`."),
     "unlearn.unknown_method": ErrorKind(422, "Choose one of the methods that the message lists."),
     "unlearn.secret_in_rows": ErrorKind(
@@ -58,6 +61,7 @@ ERRORS: dict[str, ErrorKind] = {
     "unlearn.no_rows": ErrorKind(
         422, "Augment the forget set first: at least one forget row and one retain row are needed."
     ),
+    "unlearn.disk_full": ErrorKind(507, "Free some space in LETHE_HOME; the run goes on from its last checkpoint."),
     "unlearn.diverged": ErrorKind(
         500, "Lower the learning rate, or let the run start from the base instead of the last release."
     ),
@@ -157,9 +161,6 @@ ERRORS: dict[str, ErrorKind] = {
     "release.rank": ErrorKind(422, "Train with a rank within the engine's limit."),
     "release.shape": ErrorKind(422, "Train the adapter on the base that is served."),
     "release.no_targets": ErrorKind(422, "Use a base of an architecture that LoRA can adapt."),
-    "worker.role_taken": ErrorKind(
-        409, "Stop the other process of this role, or use PostgreSQL, which takes many (settings store.url, jobs.url)."
-    ),
     "serving.not_ready": ErrorKind(503, "Try again soon; `lethe release list` shows what the replicas serve."),
     "serving.engine_down": ErrorKind(503, "The gateway starts the engine again; its log says why it ended."),
     "serving.engine_failed": ErrorKind(503, "Try again; the engine's log says what failed."),
@@ -202,7 +203,7 @@ ERRORS: dict[str, ErrorKind] = {
     "store.busy": ErrorKind(503, "Try again; if it lasts, look for a process that holds the database."),
     "store.corrupt": ErrorKind(500, "Restore the database from a backup, then run lethe recover."),
     "store.locked": ErrorKind(409, "Stop the process that the details name, or use another home directory."),
-    "store.migration_needed": ErrorKind(503, "Run lethe migrate with every service stopped, then start them."),
+    "store.migration_needed": ErrorKind(503, "Run lethe init with every service stopped, then start them."),
     "store.missing": ErrorKind(503, "Run lethe init, or point LETHE_HOME at the installation."),
     "store.too_new": ErrorKind(503, "The database was made by a newer Lethe: start that version, or restore a backup."),
     "ticket.approver_refused": ErrorKind(403, "Approve with a key whose role the pack names (lethe key create --role)."),

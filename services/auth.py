@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
+from fastapi.routing import iter_route_contexts
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -226,7 +227,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":
-            return  # no websockets anywhere: closing without an answer is a refusal
+            await send({"type": "websocket.close", "code": 1008})  # no websockets anywhere
+            return
         if scope["path"] in OPEN_PATHS and scope["method"] in {"GET", "HEAD"}:
             await self._app(scope, receive, send)
             return
@@ -261,12 +263,12 @@ def scope_of(routes: Iterable[BaseRoute], scope: Scope) -> str:
         LetheError: ``request.not_found``, ``request.method_not_allowed``, ``auth.route_without_scope``.
     """
     partial = False
-    for route in routes:
-        match, child = route.matches(scope)
+    for context in iter_route_contexts(list(routes)):  # sees into routers that were included, under their prefix
+        match, child = context.matches(dict(scope))
         if match is Match.FULL:
-            if isinstance(route, Mount):
-                return scope_of(route.routes, {**scope, **child})
-            declared = getattr(getattr(route, "endpoint", None), _SCOPE_MARK, None)
+            if isinstance(context.route, Mount):
+                return scope_of(context.route.routes, {**scope, **child})
+            declared = getattr(context.endpoint, _SCOPE_MARK, None)
             if declared is None:
                 raise LetheError("auth.route_without_scope", "This route declares no scope, so nobody may use it.")
             return str(declared)
