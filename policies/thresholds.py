@@ -1,5 +1,6 @@
 """What a verdict must reach before an adapter may go live: set by the policy pack, never below the floor."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -64,19 +65,38 @@ class Thresholds(BaseModel):
         return bool(mine > theirs if name.endswith("_max") else mine < theirs)
 
 
-# No pack can ask for less: `lethe policy check` refuses it, and serving refuses a verdict that was decided below it.
+# No pack can ask for less: `lethe policy check` refuses it, and serving has the same floor in its settings by default.
 FLOOR = Thresholds(
     kfr_min=0.9,
-    kfr_lower_bound_min=0.75,
-    krr_ratio_min=0.85,
-    own_public_ratio_min=0.7,
+    kfr_lower_bound_min=0.8,
+    krr_ratio_min=0.9,
+    own_public_ratio_min=0.8,
     ls_ratio_min=0.8,
     ppl_ratio_max=3.0,
     repeat_ratio_max=1.5,
-    subject_named_min=0.85,
+    subject_named_min=0.9,
     other_value_max=0.05,
     earlier_drop_max=0.1,
     min_forget_probes=30,
     min_retain_probes=100,
     control="optional",
 )
+
+
+def strictest(sets: Iterable[Thresholds]) -> Thresholds:
+    """What passes for every one of several tickets that share a run: the strictest value of each field.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = list(sets)
+    if not found:
+        raise ValueError("no thresholds")
+    limits: dict[str, float | str] = {}
+    for name in Thresholds.model_fields:
+        values = [getattr(one, name) for one in found]
+        if name == "control":
+            limits[name] = "required" if "required" in values else "optional"
+        else:
+            limits[name] = min(values) if name.endswith("_max") else max(values)
+    return Thresholds.model_validate(limits)

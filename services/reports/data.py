@@ -1,0 +1,301 @@
+"""What a report is made of. Everything that may be missing is None, and the report then says that and why.
+
+No field is meant for personal data: a subject is a random reference, a person who decided is an account's key.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from policies.decisions import Decision
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16,128}$")]
+Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/=,+#-]{0,199}$")]
+"""An id, a code, an account's key: no blank and no "@", so neither a name nor an e-mail address fits."""
+Words = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+"""A sentence of ours (a method's limits). Never something that a person typed."""
+Number = int | float
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class TicketPart(_Part):
+    """The request (point 1)."""
+
+    ticket_id: Token
+    subject_ref: Token = Field(description="A random reference; never a name.")
+    regime: Token
+    status: Token
+    base: Token
+    channel: Token | None = None
+    entered_by: Token | None = None
+    submitted_at: AwareDatetime | None = Field(default=None, description="When the subject asked.")
+    received_at: AwareDatetime
+    answered_at: AwareDatetime | None = None
+
+
+class IdentityPart(_Part):
+    """Who asked, and how that was checked (point 2). The evidence itself is not here."""
+
+    method: Token
+    verified: bool
+    verified_at: AwareDatetime | None = None
+    verified_by: Token | None = None
+    evidence_ref: Token | None = None
+    agent_ref: Token | None = Field(default=None, description="The authority of an agent; None: the subject asked.")
+
+
+class ApprovalPart(_Part):
+    """One person's yes."""
+
+    by: Token
+    role: Token
+    at: AwareDatetime
+
+
+class HoldCheckPart(_Part):
+    """Whether a legal hold stood when it was looked at."""
+
+    checked_at: AwareDatetime
+    found: bool
+
+
+class LegalPart(_Part):
+    """The decision and what people did (point 3)."""
+
+    decision: Decision
+    approvals: tuple[ApprovalPart, ...] = ()
+    kept_records: dict[str, int] | None = Field(default=None, description="Kept category pattern: how many records.")
+    hold_check: HoldCheckPart | None = None
+
+
+class ReviewPart(_Part):
+    """What a person made of the ambiguous matches."""
+
+    reviewed_by: Token
+    at: AwareDatetime
+    confirmed: int = Field(ge=0)
+    rejected: int = Field(ge=0)
+
+
+class ScopePart(_Part):
+    """What was searched and found (point 4)."""
+
+    forget_set_digest: Digest
+    records: int = Field(ge=0)
+    facts: int | None = Field(default=None, ge=0)
+    matches: dict[Literal["certain", "probable", "ambiguous"], int] | None = None
+    searched: tuple[Words, ...] = ()
+    not_searched: tuple[Words, ...] | None = Field(
+        default=None, description="Backups, merged models, caches, RAG indexes, vendor copies: None is said as missing."
+    )
+    review: ReviewPart | None = None
+
+
+class CheckPart(_Part):
+    """One expectation over the augmented set."""
+
+    expectation: Token
+    success: bool
+
+
+class DeletionPart(_Part):
+    """That the source records are gone too: unlearning does not replace deletion."""
+
+    records: int = Field(ge=0)
+    at: AwareDatetime
+    proof_digest: Digest | None = Field(default=None, description="Digest of the corpus after the deletion.")
+
+
+class DataPart(_Part):
+    """The data sets (point 5). Digests over personal data are keyed."""
+
+    corpus_digest: Digest | None = None
+    augmented_digest: Digest | None = None
+    retain_digest: Digest | None = None
+    neighbour_digest: Digest | None = None
+    evaluation_digest: Digest | None = None
+    augmented_rows: int | None = Field(default=None, ge=0)
+    negative_rows: int | None = Field(default=None, ge=0, description="Rows whose likelihood a loss lowers.")
+    uncovered_facts: int | None = Field(default=None, ge=0)
+    augmenter: Token | None = None
+    sent_outside: bool | None = Field(default=None, description="Whether the secret went to an outside API.")
+    checks: tuple[CheckPart, ...] | None = None
+    deletion: DeletionPart | None = None
+
+
+class ModelPart(_Part):
+    """The model (point 6)."""
+
+    base_digest: Digest
+    adapter_before: Digest | None = None
+    adapter_after: Digest | None = None
+    signer: Token | None = None
+    code_version: Token | None = None
+    container_digest: Token | None = None
+    device: Token | None = None
+    dtype: Token | None = None
+    quantisation: Token | None = None
+    seed: int | None = None
+    settings: dict[str, Any] | None = None
+    versions: dict[str, str] | None = None
+    training_seconds: float | None = Field(default=None, ge=0)
+
+
+class MethodPart(_Part):
+    """How it was made to forget (point 7)."""
+
+    name: Token
+    version: Token | None = None
+    exact: bool = False
+    limits: tuple[Words, ...] = ()
+    side_effects: tuple[Words, ...] = ()
+
+
+class Gate(BaseModel):
+    """One threshold of a verdict: the fields of ``pipelines.verdict.Gate``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    name: str
+    subject: str | None = None
+    state: Literal["pass", "fail", "undecided", "not_run"]
+    value: float | None = None
+    threshold: float | None = None
+    bound: float | None = None
+    base: float | None = None
+    n: int = 0
+    required: bool = True
+    reason: str
+
+
+class VerdictPart(BaseModel):
+    """The verdict (points 8 and 9), as ``pipelines.verdict.Verdict`` writes it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    outcome: Literal["accepted", "rejected", "undecided"]
+    gates: tuple[Gate, ...]
+    reasons: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+    thresholds: dict[str, Any]
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    backends: dict[str, str] = Field(default_factory=dict)
+    digest: str
+
+
+class MeasuringPart(_Part):
+    """How it was measured, beyond the verdict's figures (point 8)."""
+
+    decided_at: AwareDatetime | None = None
+    signed_by: Token | None = None
+    attacks: tuple[Words, ...] | None = Field(default=None, description="Attacks tried; None is said as missing.")
+    retrained_reference: Words | None = Field(default=None, description="A model retrained without the subject.")
+    release_subject: Token | None = Field(default=None, description="The subject's reference inside the verdict.")
+
+
+class OverridePart(_Part):
+    """A person's override of the verdict (point 9): two people, and a reason by its code."""
+
+    reason: Token
+    first: Token
+    second: Token
+    at: AwareDatetime
+
+
+class ReplicaPart(_Part):
+    """What one replica acknowledged."""
+
+    replica: Token
+    digest: Digest
+    acknowledged_at: AwareDatetime
+    fenced: bool = False
+
+
+class DeploymentPart(_Part):
+    """The swap (point 10)."""
+
+    release_digest: Digest
+    generation: int = Field(ge=0)
+    released_at: AwareDatetime | None = None
+    activated_at: AwareDatetime | None = None
+    replicas: tuple[ReplicaPart, ...] | None = None
+    caches_cleared: bool | None = None
+    probe_passed: bool | None = None
+    suppressed_from: AwareDatetime | None = None
+    suppressed_until: AwareDatetime | None = None
+
+
+class NoticePart(_Part):
+    """Who was told (point 11)."""
+
+    to: Literal["subject", "recipient", "callback"]
+    recipient: Token | None = Field(default=None, description="A recipient's code; never an address.")
+    letter: Token | None = None
+    sent_at: AwareDatetime
+    signature_checked: bool | None = None
+
+
+class AuditPart(_Part):
+    """Where the audit log stands (point 12)."""
+
+    origin: Token
+    entries: int = Field(ge=0)
+    first_entry: int | None = Field(default=None, ge=1, description="The ticket's first entry.")
+    last_entry: int | None = Field(default=None, ge=1, description="The ticket's last entry.")
+    head: Digest
+    checkpoint: dict[str, Any] | None = Field(default=None, description="The signed checkpoint, whole.")
+
+
+class RemainPart(_Part):
+    """Something of the subject that still exists (design.md, decision 12)."""
+
+    what: Words
+    where: Words
+    sealed: Words = Field(description="How it is protected, or that it is not.")
+    ground: Words = Field(description="Why it is kept.")
+    until: AwareDatetime | None = Field(default=None, description="When it goes; None: until somebody decides.")
+
+
+class TimelinePart(_Part):
+    """One step on the way of the ticket."""
+
+    step: Token
+    started_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
+    attempt: int = Field(default=1, ge=1)
+    note: Words | None = None
+
+
+class CurvePart(_Part):
+    """The training curve: a loss term's name and its values at ``steps``."""
+
+    steps: Annotated[tuple[int, ...], Field(max_length=100_000)]
+    terms: dict[Token, tuple[float | None, ...]]
+
+
+class ReportData(_Part):
+    """Everything a report is built from."""
+
+    generated_at: AwareDatetime
+    ticket: TicketPart
+    identity: IdentityPart | None = None
+    legal: LegalPart | None = None
+    scope: ScopePart | None = None
+    data: DataPart | None = None
+    model: ModelPart | None = None
+    method: MethodPart | None = None
+    verdict: VerdictPart | None = None
+    measuring: MeasuringPart | None = None
+    override: OverridePart | None = None
+    deployment: DeploymentPart | None = None
+    notices: tuple[NoticePart, ...] | None = None
+    audit: AuditPart | None = None
+    remains: tuple[RemainPart, ...] | None = None
+    timeline: tuple[TimelinePart, ...] = ()
+    training: CurvePart | None = None
+    why_missing: dict[Token, Words] = Field(
+        default_factory=dict, description="Path of a missing item (``model.container_digest``): why, in this case."
+    )

@@ -1,0 +1,135 @@
+"""Plots as SVG, the same bytes for the same report: no date, no random ids, text as text."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from services.reports.gates import before_of, view_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, LINE = "#1c2733", "#5b6875", "#c9d1d9"
+GOOD, BAD, OPEN, BEFORE = "#1a6b4a", "#a8321f", "#8a6100", "#8794a1"
+_STATE_COLOUR = {"pass": GOOD, "fail": BAD, "undecided": OPEN, "not_run": OPEN}
+_SERIES = ("#1c2733", "#2f6db3", "#1a6b4a", "#a8321f", "#8a6100", "#6b4fa0")
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+MAX_POINTS = 600
+
+
+def metrics_plot(gates: Sequence[Mapping[str, Any]]) -> str | None:
+    """One row a gate: value with its bound, the threshold with the side that fails, and where it stood before."""
+    shown = [gate for gate in gates if gate["value"] is not None and gate["threshold"] is not None]
+    if not shown:
+        return None
+    with _style("metrics"):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8.6, 0.2 + 0.42 * len(shown)))
+        axes = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
+        for row, gate in zip(axes, shown, strict=True):
+            _gate_row(row, gate)
+        figure.subplots_adjust(left=0.47, right=0.86, top=0.99, bottom=0.01, hspace=0.5)
+        return _svg(figure, "metrics", "Each metric against its threshold, before and after")
+
+
+def training_plot(training: Mapping[str, Any] | None) -> str | None:
+    """The loss terms over the training steps."""
+    if not training or not training["steps"]:
+        return None
+    with _style("training"):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8.6, 3.0))
+        axes = figure.subplots()
+        for colour, (name, values) in zip(
+            _cycle(len(training["terms"])), sorted(training["terms"].items()), strict=True
+        ):
+            steps, kept = _thin(training["steps"], values)
+            axes.plot(steps, kept, label=name, color=colour, linewidth=1.4)
+        axes.set_xlabel("training step")
+        axes.set_ylabel("loss")
+        axes.set_ylim(bottom=0)
+        axes.grid(visible=True, axis="y", color=LINE, linewidth=0.6)
+        axes.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(-0.01, 1.0), fontsize=9)
+        figure.subplots_adjust(left=0.08, right=0.99, top=0.87, bottom=0.16)
+        return _svg(figure, "training", "Loss terms over the training steps")
+
+
+def _gate_row(axes: "Axes", gate: Mapping[str, Any]) -> None:
+    view, value, threshold = view_of(gate["name"]), float(gate["value"]), float(gate["threshold"])
+    before, bound = before_of(gate), gate["bound"]
+    known = [v for v in (value, threshold, before, bound) if v is not None]
+    low, high = min(0.0, *known), max(1.0 if view.better == "higher" else threshold * 1.6, *known)
+    room = (high - low) * 0.04
+    axes.set_xlim(low - room, high + room)
+    axes.set_ylim(-1, 1)
+    left, right = (low - room, threshold) if view.better == "higher" else (threshold, high + room)
+    axes.axvspan(left, right, ymin=0.2, ymax=0.8, color=BAD, alpha=0.10, linewidth=0)
+    axes.plot([low - room, high + room], [0, 0], color=LINE, linewidth=1)
+    axes.plot([threshold] * 2, [-0.85, 0.85], color=BAD, linewidth=1.6)
+    colour = _STATE_COLOUR[gate["state"]]
+    if bound is not None:
+        axes.plot([bound, value], [0, 0], color=colour, linewidth=3, solid_capstyle="butt")
+        axes.plot([bound] * 2, [-0.4, 0.4], color=colour, linewidth=1.5)
+    if before is not None:
+        axes.plot(
+            [before], [0], "o", markersize=7, markerfacecolor="white", markeredgecolor=BEFORE, markeredgewidth=1.6
+        )
+    axes.plot([value], [0], "o", markersize=8, color=colour)
+    axes.set_yticks([])
+    axes.set_xticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
+    axes.text(-0.02, 0.5, view.label, transform=axes.transAxes, ha="right", va="center", color=INK, fontsize=9.5)
+    sign = "≥" if view.better == "higher" else "≤"
+    words = f"{value:.3f}  ({sign} {threshold:g})"
+    axes.text(1.02, 0.5, words, transform=axes.transAxes, ha="left", va="center", color=colour, fontsize=9.5)
+
+
+def _thin(steps: Sequence[int], values: Sequence[float | None]) -> tuple[list[int], list[float]]:
+    """At most ``MAX_POINTS`` of the points that have a value; a page with a million points opens nowhere."""
+    pairs = [(step, value) for step, value in zip(steps, values, strict=False) if value is not None]
+    every = max(1, -(-len(pairs) // MAX_POINTS))
+    kept = pairs[::every] + ([pairs[-1]] if pairs and (len(pairs) - 1) % every else [])
+    return [step for step, _ in kept], [value for _, value in kept]
+
+
+def _cycle(count: int) -> list[str]:
+    return [_SERIES[index % len(_SERIES)] for index in range(count)]
+
+
+def _style(name: str) -> Any:
+    """Settings of matplotlib for one plot; a salt of its own keeps the ids of two plots in one page apart."""
+    import matplotlib
+
+    return matplotlib.rc_context(
+        {
+            "svg.hashsalt": f"lethe-{name}",
+            "svg.fonttype": "none",
+            "font.family": "sans-serif",
+            "font.sans-serif": ["DejaVu Sans"],
+            "font.size": 9.5,
+            "axes.edgecolor": LINE,
+            "axes.labelcolor": MUTED,
+            "xtick.color": MUTED,
+            "ytick.color": MUTED,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+    )
+
+
+def _svg(figure: "Figure", name: str, title: str) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"font: ([^;\"']*?)'DejaVu Sans'[^;\"]*", lambda found: f"font: {found[1]}{_FONT}", text)
+    text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', text, count=1)
+    # matplotlib numbers its groups anew in each figure; two figures share one page.
+    text = re.sub(r'(\bid="|url\(#|href="#)', lambda found: f"{found[1]}{name}-", text)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

@@ -1,0 +1,95 @@
+"""Writes a report to disk and reads it back: ``report.json``, and ``report.html`` made from it."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from policies.errors import LetheError
+from services.reports.build import SCHEMA, build_report, report_digest
+from services.reports.data import ReportData
+
+JSON_NAME, HTML_NAME = "report.json", "report.html"
+_SHORTEST = 4  # shorter identifiers ("Li") are found in ordinary words
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenReport:
+    """Where a report lies, and its digest."""
+
+    json_path: Path
+    html_path: Path
+    digest: str
+
+
+def write_report(data: ReportData, directory: Path, *, forbidden: Iterable[str] = ()) -> WrittenReport:
+    """Builds and writes the report of a ticket, each file whole or not at all.
+
+    Args:
+        data: What is known.
+        directory: ``reports/<ticket_id>`` of the installation; made if it is not there.
+        forbidden: The subject's identifiers; a report that holds one of them is not written.
+
+    Raises:
+        LetheError: ``report.personal_data``.
+    """
+    report = build_report(data)
+    return write_built(report, directory, forbidden=forbidden)
+
+
+def write_built(report: Mapping[str, Any], directory: Path, *, forbidden: Iterable[str] = ()) -> WrittenReport:
+    """Writes a report that is built already, and the page from it."""
+    from services.reports.html import render_html
+
+    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    _refuse_personal_data(text, forbidden)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    written = WrittenReport(directory / JSON_NAME, directory / HTML_NAME, str(report["digest"]))
+    _replace(written.json_path, text)
+    _replace(written.html_path, render_html(report))
+    return written
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """The report in a JSON file, its content checked against its own digest.
+
+    Raises:
+        LetheError: ``report.not_found``, ``report.invalid`` (no report of this version) or ``report.changed``.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LetheError("report.not_found", "there is no report here") from None
+    except (OSError, ValueError):
+        raise LetheError("report.invalid", "the file is not a JSON report") from None
+    if not isinstance(report, dict) or report.get("schema") != SCHEMA:
+        raise LetheError("report.invalid", f"the file is not a report of the schema {SCHEMA}")
+    try:
+        unchanged = report_digest(report) == report.get("digest")
+    except ValueError:
+        unchanged = False
+    if not unchanged:
+        raise LetheError("report.changed", "the content of the report does not have the digest that it states")
+    return report
+
+
+def _refuse_personal_data(text: str, forbidden: Iterable[str]) -> None:
+    folded = text.casefold()
+    for value in forbidden:
+        word = value.strip().casefold()
+        if len(word) >= _SHORTEST and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", folded):
+            raise LetheError("report.personal_data", "the report would hold an identifier of the subject")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes beside and renames, so that a reader never sees half a report."""
+    beside = path.with_suffix(f"{path.suffix}.{os.getpid()}.tmp")
+    with beside.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.chmod(0o600)
+    beside.replace(path)
