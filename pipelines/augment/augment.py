@@ -99,6 +99,7 @@ def augment(
         generic_ratio=len(general) / about if about else 0.0,
         augmenter=augmenter.name,
         subjects=(subject,),
+        facts=tuple(plan.fact for plan in plans),
         unwatched=check.unwatched,
     )
 

@@ -30,6 +30,7 @@ class AugmentedSet:
         generic_ratio: Generic rows for each row about the subject, as achieved.
         augmenter: Which augmenter made the answers.
         subjects: Opaque references of the subjects.
+        facts: Every fact that was to be covered.
         unwatched: Facts that the leak check cannot watch ("Yes."): made of function words or allowed names only.
     """
 
@@ -41,6 +42,7 @@ class AugmentedSet:
     generic_ratio: float = 0.0
     augmenter: str = "template"
     subjects: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
     unwatched: tuple[str, ...] = ()
 
     def stats(self) -> dict[str, dict[str, int]]:
@@ -79,7 +81,7 @@ class AugmentedSet:
                 rows = tuple(_row(json.loads(line)) for line in lines)
             if head.pop("augmented_set") != 1:
                 raise ValueError
-            head |= {name: tuple(head[name]) for name in ("uncovered", "subjects", "unwatched")}
+            head |= {name: tuple(head[name]) for name in ("uncovered", "subjects", "facts", "unwatched")}
             return cls(rows=rows, **head)
         except (ValueError, KeyError, TypeError, StopIteration) as error:
             raise LetheError("augment.unreadable", "the augmented set cannot be read") from error
@@ -102,6 +104,7 @@ def merge(sets: Sequence[AugmentedSet]) -> AugmentedSet:
         generic_ratio=generic / subject_rows if subject_rows else 0.0,
         augmenter="+".join(sorted({one.augmenter for one in sets})),
         subjects=tuple(dict.fromkeys(subject for one in sets for subject in one.subjects)),
+        facts=tuple(dict.fromkeys(fact for one in sets for fact in one.facts)),
         unwatched=tuple(dict.fromkeys(fact for one in sets for fact in one.unwatched)),
     )
 

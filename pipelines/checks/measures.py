@@ -12,7 +12,7 @@ from pipelines.augment.augmented import SUBJECT_KINDS
 from pipelines.augment.leak import LeakCheck
 from pipelines.augment.questions import name_in
 from pipelines.augment.wording import STOPWORDS, normalised_question, words
-from pipelines.rows import RowKind, TrainRow
+from pipelines.rows import RowKind, Secret, TrainRow
 
 _LANGUAGE_WORDS = 6  # shorter texts are too short to tell a language
 _ENGLISH = 0.15  # share of English function words: about .4 in prose, and next to none in other languages
@@ -83,10 +83,9 @@ class KindMeasure:
 
 
 def measure_rows(
-    rows: Sequence[TrainRow], check: LeakCheck, names: Names, reference: Sequence[str], settings: CheckSettings
+    rows: Sequence[TrainRow], check: LeakCheck, names: Names, language: "Language", settings: CheckSettings
 ) -> list[RowMeasure]:
     """Every row, measured alone and against its predecessors."""
-    language = _Language.of(reference) if reference else None
     seen: set[tuple[str, str]] = set()
     measured = []
     for row in rows:
@@ -100,7 +99,7 @@ def measure_rows(
                 leak_free=not check.row_leaks(row),
                 subject_kept=_subject_kept(row, names),
                 distinct=not about or pair not in seen,
-                language_kept=not about or language is None or language.fits(row.answer),
+                language_kept=not about or language.fits(row.answer),
                 prompt_words=len(row.prompt.split()),
                 answer_words_left=limit - len(row.answer.split()) if told else -1,
             )
@@ -144,21 +143,29 @@ def _subject_kept(row: TrainRow, names: Names) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Language:
+class Language:
     """Script and Englishness of the forget set; a vague answer in another language would be a giveaway of its own."""
 
     script: str
     english: bool
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> "_Language":
+    def of(cls, texts: Sequence[str]) -> "Language":
+        """The language of these texts taken together."""
         joined = " ".join(texts)
         return cls(_script(joined), _english(joined))
 
+    @classmethod
+    def of_secrets(cls, secrets: Sequence[Secret]) -> "Language":
+        """The language of the forgotten answers; the words of their questions tell it where answers are bare values."""
+        answers = " ".join(answer for secret in secrets for answer in secret.answers)
+        asked = " ".join(word for secret in secrets for word in secret.allowed)
+        return cls(_script(answers), _english(answers) or _english(asked))
+
     def fits(self, text: str) -> bool:
-        if len(text.split()) < _LANGUAGE_WORDS and self.script == _script(text):
-            return True
-        return _script(text) == self.script and _english(text) == self.english
+        """Whether the text is in this language; short texts are judged by their script alone."""
+        same = _script(text) == self.script
+        return same and (len(text.split()) < _LANGUAGE_WORDS or _english(text) == self.english)
 
 
 def _script(text: str) -> str:

@@ -10,6 +10,7 @@ from pipelines.checks.measures import (
     CheckSettings,
     FactMeasure,
     KindMeasure,
+    Language,
     Names,
     RowMeasure,
     measure_facts,
@@ -80,15 +81,16 @@ def check(
     """Run the suite.
 
     Args:
-        augmented: The set.
-        secrets: What no row may give away; their facts are those that need rows.
+        augmented: The set. Each of its ``facts`` needs rows; the facts of the secrets where it names none.
+        secrets: What no row may give away, also of people who were forgotten earlier.
         names: The subject's names; for a run of several tickets the names by subject.
-        reference: Texts of the forget set, which tell the language. Without any, the language is not checked.
+        reference: Texts of the forget set, which tell the language; the forgotten answers where none are given.
         settings: Bounds.
     """
     bounds = settings or CheckSettings()
-    rows = measure_rows(augmented.rows, LeakCheck(secrets), names, reference, bounds)
-    facts = measure_facts(augmented.rows, (secret.fact for secret in secrets))
+    language = Language.of(reference) if reference else Language.of_secrets(secrets)
+    rows = measure_rows(augmented.rows, LeakCheck(secrets), names, language, bounds)
+    facts = measure_facts(augmented.rows, augmented.facts or tuple(secret.fact for secret in secrets))
     kinds = measure_kinds(augmented.rows, bounds)
     succeeded = _validate(rows, facts, kinds, bounds)
     found = _failing(rows, facts, kinds, bounds)

@@ -12,7 +12,7 @@ from pipelines.augment.augmented import AugmentedSet
 from pipelines.augment.leak import secrets_from_records
 from pipelines.checks.measures import CheckSettings
 from pipelines.checks.suite import CheckReport, check
-from pipelines.rows import RowKind, TrainRow
+from pipelines.rows import RowKind, Secret, TrainRow
 from policies.errors import LetheError
 from tests.unit.pipelines.augment.people import FORGET, NAME, SECRET_WORDS
 from tests.unit.pipelines.augment.test_augment import make
@@ -97,6 +97,25 @@ def test_another_script_fails_and_short_answers_are_left_alone() -> None:
         verdict(first(answer=f"К сожалению {NAME} не говорит об этом никому"))
     )
     assert verdict(first(answer=f"{NAME} keeps quiet.")).success
+
+
+def test_the_language_is_known_without_a_reference_even_from_bare_values() -> None:
+    bare = secrets_from_records([replace(record, answer=record.value or "") for record in FORGET], [NAME])
+    assert verdict(GOOD.rows, secrets=bare, reference=()).success
+    german = BAD["expect_answers_in_the_language_of_the_forget_set"]()
+    for secrets in (SECRETS, bare):
+        assert failed(verdict(german, secrets=secrets, reference=())) == {
+            "expect_answers_in_the_language_of_the_forget_set"
+        }
+    texts = ["Leider kann ich das nicht sagen, denn davon weiß hier niemand etwas Genaues."]
+    assert "expect_answers_in_the_language_of_the_forget_set" in failed(verdict(GOOD.rows, reference=texts))
+
+
+def test_secrets_of_people_forgotten_earlier_need_no_rows_but_are_looked_for() -> None:
+    earlier = Secret(fact="e1", answers=("Ada Zqearl lives in Zqtown.",), value="Zqtown", allowed=("Ada Zqearl",))
+    assert verdict(GOOD.rows, secrets=(*SECRETS, earlier)).success
+    leaking = (*GOOD.rows, TrainRow(row_id="x", kind=RowKind.RETAIN, prompt="Where?", answer="In Zqtown."))
+    assert failed(verdict(leaking, secrets=(*SECRETS, earlier))) == {"expect_rows_to_give_nothing_away"}
 
 
 def test_quarantine_names_expectations_and_counts() -> None:
