@@ -66,20 +66,22 @@ def _item(item: Item, values: Mapping[str, Any], why: Mapping[str, str]) -> dict
     value = _at(values, item.path)
     # An empty list is an answer where it was recorded ("no exemption applied"), None never is.
     if value is None or (item.path in _EMPTY_IS_MISSING and not value):
-        return found | {"absent" if item.path in OPTIONAL else "missing": why.get(item.path, item.missing)}
+        return found | {"absent" if item.path in OPTIONAL else "missing": _why(item.path, why, item.missing)}
     return found | {"value": value}
 
 
-_EMPTY_IS_MISSING = frozenset(
-    {
-        "legal.approvals",
-        "scope.searched",
-        "method.limits",
-        "derived.subject_notices",
-        "derived.recipient_notices",
-        "derived.callbacks",
-    }
-)
+def _why(path: str, why: Mapping[str, str], otherwise: str) -> str:
+    """The reason given for a path, or for the nearest part that holds it (``data.deletion`` for what is in it)."""
+    nearest = "notices" if path in _FROM_NOTICES and path not in why else path
+    while nearest:
+        if nearest in why:
+            return why[nearest]
+        nearest = nearest.rpartition(".")[0]
+    return otherwise
+
+
+_FROM_NOTICES = frozenset({"derived.subject_notices", "derived.recipient_notices", "derived.callbacks"})
+_EMPTY_IS_MISSING = _FROM_NOTICES | {"legal.approvals", "scope.searched", "method.limits"}
 
 
 def _at(values: Mapping[str, Any], path: str) -> Any:
@@ -100,7 +102,7 @@ def _missing_blocks(data: ReportData) -> list[dict[str, Any]]:
         (5, "What still exists of the subject", "remains", data.remains is not None, "no search for it is recorded"),
     )
     return [
-        {"point": point, "item": label, "path": path, "why": data.why_missing.get(path, why)}
+        {"point": point, "item": label, "path": path, "why": _why(path, data.why_missing, why)}
         for point, label, path, there, why in blocks
         if not there
     ]

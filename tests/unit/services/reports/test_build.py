@@ -51,9 +51,13 @@ def test_with_only_a_ticket_everything_else_is_missing() -> None:
 
 
 def test_the_caller_may_say_why_something_is_missing() -> None:
-    data = sample.full().model_copy(update={"why_missing": {"measuring.attacks": "switched off by the settings"}})
+    reasons = {"measuring.attacks": "switched off", "data": "no run yet", "data.deletion": "not yet", "notices": "none"}
+    data = sample.full().model_copy(update={"why_missing": reasons, "data": None})
     why = {missing["path"]: missing["why"] for missing in build_report(data)["missing"]}
-    assert why["measuring.attacks"] == "switched off by the settings"
+    assert why["measuring.attacks"] == "switched off"
+    assert why["data.corpus_digest"] == "no run yet"
+    assert why["data.deletion.at"] == "not yet", "the nearest part that has a reason gives it"
+    assert why["derived.callbacks"] == "none"
 
 
 @pytest.mark.parametrize(
