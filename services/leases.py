@@ -5,14 +5,10 @@ attempt of each of its runs is raised), and only then are its jobs resumed on th
 wake up after all, its next heartbeat tells it, and what it writes for an older attempt is refused.
 """
 
-import fcntl
-import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 from sqlalchemy import CursorResult, delete, insert, select, update
@@ -192,22 +188,3 @@ class Reaper:
 
 def _changed(result: Any) -> bool:
     return bool(cast("CursorResult[Any]", result).rowcount)
-
-
-@contextmanager
-def hold_role(home: Path, role: str) -> Iterator[None]:
-    """Be the only process of a role on this host; the kernel frees the lock when the process dies.
-
-    Raises:
-        LetheError: ``worker.role_taken``.
-    """
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / f"{role}.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LetheError("worker.role_taken", f"Another process is the {role} of this installation.") from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield

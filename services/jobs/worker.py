@@ -4,13 +4,13 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from typing import Literal
 
 from sqlalchemy import make_url
 
 from policies.errors import LetheError
 from services import leases
+from services.installation import hold_role
 from services.jobs.flow import registered, with_job
 from services.jobs.queue import VERSION, QueueName, outside_loop, set_open
 from services.settings import Settings
@@ -37,15 +37,19 @@ class Worker:
         self.executor_id = leases.executor_id(role)
         self._settings = settings.jobs
         self._stop = threading.Event()
-        self._held = ExitStack()
-        if store.one_host:
-            self._held.enter_context(leases.hold_role(settings.home, role))
+        # Besides the lock of the service itself: whoever holds this one may declare its forerunners dead.
+        self._lock = hold_role(settings, f"{role}-jobs")
         self.lease = leases.Lease(
             store, executor=self.executor_id, role=role, lease_s=settings.jobs.lease_s, now=utc_now
         )
         self.reaper = leases.Reaper(
             store, _Dbos(), lease_s=settings.jobs.lease_s, max_attempts=MAX_ATTEMPTS, now=utc_now
         )
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other worker of this role can live: one host, and this process holds the role's lock."""
+        return self._lock is not None
 
     def start(self, on_lost: Callable[[], None]) -> None:
         """Beat and reap until ``stop``."""
@@ -60,7 +64,8 @@ class Worker:
         self._stop.set()
         DBOS.destroy(destroy_registry=True)
         self.lease.release()
-        self._held.close()
+        if self._lock is not None:
+            self._lock.release()
 
     def _beat(self, on_lost: Callable[[], None]) -> None:
         while not self._stop.wait(self._settings.heartbeat_s):
@@ -108,7 +113,7 @@ def launch(
         on_lost: Called when another took over after this process had been silent; ends the process by default.
 
     Raises:
-        LetheError: ``worker.role_taken``, ``jobs.migration_needed``.
+        LetheError: ``store.locked``, ``jobs.migration_needed``.
     """
     return outside_loop(lambda: _launch(settings, role, store, on_lost))
 
@@ -136,7 +141,7 @@ def _launch(settings: Settings, role: Role, store: Store, on_lost: Callable[[], 
         DBOS.listen_queues([QUEUES[role]])
         _launch_dbos()
         set_open(True)
-        if store.one_host:  # holding the role's lock, we know that no other worker of the role lives
+        if worker.alone:
             worker.reaper.expire_role(role, survivor=worker.executor_id)
             worker.reaper.tick()
     except BaseException:

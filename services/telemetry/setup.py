@@ -134,8 +134,5 @@ def _bentoml_provider() -> TracerProvider | None:
     BentoML makes it when the worker starts, before any service's ``__init__``; ours beside it would be lost.
     """
     container = sys.modules.get("bentoml._internal.configuration.containers")
-    context = sys.modules.get("bentoml._internal.context")
-    if container is None or context is None or context.server_context.service_name is None:
-        return None
-    provider = container.BentoMLContainer.tracer_provider.get()
-    return provider if isinstance(provider, TracerProvider) else None
+    made = None if container is None else getattr(container.BentoMLContainer.tracer_provider, "_cache", None)
+    return made if isinstance(made, TracerProvider) else None  # not yet made: this is no worker, so none is wanted

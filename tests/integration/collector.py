@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -38,7 +37,8 @@ class Collector:
         ]
 
     def text(self, path: str = "") -> str:
-        return "\n".join(str(MessageToDict(request)) for at, request in list(self.requests) if path in at)
+        sent = (request.SerializeToString() for at, request in list(self.requests) if path in at)
+        return "\n".join(data.decode("utf-8", "replace") for data in sent)
 
     def wait(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds

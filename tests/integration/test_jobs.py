@@ -191,7 +191,7 @@ def test_a_second_worker_of_a_role_is_refused_on_one_host(home: Path, store: Sto
     second = processes.start()
     _, errors = second.communicate(timeout=60)
     assert second.returncode == 1
-    assert "worker.role_taken" in errors
+    assert "store.locked" in errors
 
 
 def test_the_same_job_submitted_twice_runs_once(

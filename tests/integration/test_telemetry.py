@@ -24,6 +24,7 @@ CANARY = Canary({"name": [NAME], "email": [EMAIL]})
 
 SERVICE = """
 import logging
+import threading
 import bentoml
 from fastapi import FastAPI
 from services import telemetry
@@ -41,7 +42,14 @@ def show(ticket_id: str) -> dict[str, str | None]:
 @bentoml.service(workers=1, tracing=telemetry.BENTOML_TRACING)
 class Probe:
     def __init__(self) -> None:
+        self.telemetry = None
+        threading.Thread(target=self.start).start()  # as our services do, because of DBOS
+
+    def start(self) -> None:
         self.telemetry = telemetry.setup("lethe-probe", load_settings())
+
+    async def __is_ready__(self) -> bool:
+        return self.telemetry is not None
 
     @bentoml.on_shutdown
     def stop(self) -> None:
@@ -83,6 +91,7 @@ def test_inside_bentoml_a_request_is_one_trace_and_logs_hold_no_query(tmp_path: 
         command = [sys.executable, "-m", "bentoml", "serve", "probe:Probe", "--host", "127.0.0.1", "--port", str(port)]
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
         try:
+            _get(port, "/readyz", "", "1af7651916cd43dd8448eb211c80319c")
             trace_id = "0af7651916cd43dd8448eb211c80319c"
             _get(port, "/tickets/t-1", f"?email={urllib.parse.quote(EMAIL)}", trace_id)
             _get(port, "/people/" + urllib.parse.quote(NAME), "", trace_id, status=404)
@@ -114,7 +123,9 @@ def _get(port: int, path: str, query: str, trace_id: str, status: int = 200) -> 
         except urllib.error.HTTPError as error:
             if error.code == status:
                 return
-            raise
+            assert error.code == 503, error
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.3)

@@ -208,13 +208,3 @@ def test_a_write_of_an_older_attempt_is_refused(store: Store, clock: Clock) -> N
         leases.fence(session, "r-1", 1)
     with store.write() as session:
         leases.fence(session, "r-1", 2)
-
-
-def test_one_process_holds_a_role(tmp_path: Path) -> None:
-    with leases.hold_role(tmp_path, "intake"):
-        with leases.hold_role(tmp_path, "unlearning"):
-            pass
-        with pytest.raises(LetheError, match=r"worker\.role_taken"), leases.hold_role(tmp_path, "intake"):
-            pass
-    with leases.hold_role(tmp_path, "intake"):
-        pass

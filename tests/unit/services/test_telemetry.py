@@ -29,7 +29,8 @@ class Collected:
 
     def __init__(self, telemetry_: Telemetry, stream: io.StringIO) -> None:
         self.telemetry, self.stream = telemetry_, stream
-        self.spans, self.logs = InMemorySpanExporter(), InMemoryLogRecordExporter()
+        self.spans = InMemorySpanExporter()
+        self.logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.stream.getvalue().splitlines()]
@@ -199,7 +200,9 @@ def test_metrics_have_statuses_and_codes_only() -> None:
     telemetry.count_rejection("kfr_min")
     telemetry.record_step("train", 12.5, outcome="ok")
     telemetry.record_swap(0.5, outcome="ok")
-    data = json.loads(reader.get_metrics_data().to_json())
+    measured = reader.get_metrics_data()
+    assert measured is not None
+    data = json.loads(measured.to_json())
     metrics.use(None)
     provider.shutdown()
     found = {
