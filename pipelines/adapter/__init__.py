@@ -13,6 +13,8 @@ from pipelines.adapter.seal import SigningKey, seal_release
 from pipelines.adapter.trust import Trust, key_id
 from pipelines.adapter.verify import Release, verify_release
 
+Verdict = SignedVerdict  # the name that callers used first
+
 __all__ = [
     "FILES",
     "BaseIdentity",
@@ -21,6 +23,7 @@ __all__ = [
     "SignedVerdict",
     "SigningKey",
     "Trust",
+    "Verdict",
     "base_identity",
     "content_digest",
     "import_base",

@@ -11,7 +11,7 @@ import bentoml
 from pipelines.adapter import base_identity
 from pipelines.adapter.weights import base_linear_shapes
 from policies.errors import LetheError
-from services import keys, lifeline
+from services import keys, lifeline, telemetry
 from services.installation import hold_role, open_installation
 from services.serving.base import base_directory, floor_of, serving_dtype
 from services.serving.changes import Changes
@@ -26,11 +26,12 @@ from services.store.engine import Store
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_ANSWER_S = 600
+settings = load_settings()
 _GATEWAY = Gateway()
 
 
 def _open_store() -> Store:
-    return open_installation(load_settings()).open_store(with_keys=False)
+    return open_installation(settings).open_store(with_keys=False)
 
 
 def build_replica(settings: Settings, store: Store, replica_id: str) -> Replica:
@@ -59,15 +60,21 @@ def build_replica(settings: Settings, store: Store, replica_id: str) -> Replica:
     )
 
 
-@bentoml.service(name="serving", workers=1, traffic={"timeout": _LONGEST_ANSWER_S, "max_concurrency": 1000})
+@bentoml.service(
+    name="lethe-serving",
+    workers=1,  # one alias, one engine: scale by replicas
+    traffic={"timeout": _LONGEST_ANSWER_S, "max_concurrency": 1000},
+    http={"host": settings.serving.host, "port": settings.serving.port},
+    tracing=telemetry.BENTOML_TRACING,
+)
 @bentoml.asgi_app(_GATEWAY, path="/")
 class Serving:
     """OpenAI's protocol over the released adapter; not ready until that is verified, loaded and probed."""
 
     def __init__(self) -> None:
         lifeline.hold()
-        self._settings = load_settings()
-        self._role = hold_role(self._settings, "serving")
+        self._telemetry = telemetry.setup("lethe-serving", settings)
+        self._role = hold_role(settings, "serving")
         self._store: Store | None = None
         self._replica: Replica | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -86,6 +93,7 @@ class Serving:
             await self._replica.stop()
         if self._store is not None:
             self._store.close()
+        await asyncio.to_thread(self._telemetry.shutdown)
 
     async def __is_ready__(self) -> bool:
         return self._replica is not None and self._replica.ready
@@ -97,12 +105,12 @@ class Serving:
                 if self._store is None:
                     self._store = await asyncio.to_thread(_open_store)
                 store: Store = self._store
-                self._replica = await asyncio.to_thread(build_replica, self._settings, store, _replica_id())
+                self._replica = await asyncio.to_thread(build_replica, settings, store, _replica_id())
             except LetheError as error:
                 _LOG.warning("cannot serve yet: %s", error.code)
                 await asyncio.sleep(1.0)
-        serving = self._settings.serving
-        _GATEWAY.attach(self._replica, names=serving.model_names, max_body_bytes=serving.max_body_bytes)
+        names, limit = settings.serving.model_names, settings.serving.max_body_bytes
+        _GATEWAY.attach(self._replica, names=names, max_body_bytes=limit)
         self._replica.start()
 
 

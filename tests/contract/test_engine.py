@@ -13,7 +13,10 @@ import pytest
 from tests.contract.engine_process import EngineProcess, transformers_engine
 from tests.tiny_model import make_tiny_base, make_word_adapter
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),  # PEFT asks transformers
+]
 
 
 @pytest.fixture(scope="module")
