@@ -63,7 +63,7 @@ def augment(
         raise LetheError("augment.nothing_to_forget", "the forget set is empty")
     if not any(words(name) for name in names):
         raise LetheError("augment.no_name", "the subject has no name to keep in the answers")
-    known = tuple(secrets) if secrets is not None else secrets_from_records(forget, names)
+    known = tuple(secrets) if secrets is not None else secrets_from_records(forget, names, (*neighbours, *retain))
     check = LeakCheck(known)
     dropped: Counter[str] = Counter()
     root = f"{seed}:{subject}"

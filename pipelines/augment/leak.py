@@ -1,10 +1,12 @@
 """Does a text give a forgotten fact away? One index over all secrets, so that a row costs microseconds."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pipelines.augment.questions import person_in
 from pipelines.augment.wording import EMAIL, GENERIC_PARTS, STOPWORDS, WORD, fold, words
 from pipelines.rows import RowKind, Secret, TrainRow
 from policies.record import Record
@@ -116,8 +118,9 @@ class LeakCheck:
             return set()
         if telling:
             self._add_pattern(letters, leak)
-        # A country code is part of a phone number, yet "her number is 44" is said of everyone.
-        return {token for token in telling if not token.isdigit() or len(token) > 3} or telling
+        # A country code or a title is part of the value, yet "her number is 44", "his doctor is Dr" is said of many.
+        weak = {token for token in telling if token in GENERIC_PARTS or (token.isdigit() and len(token) <= 3)}
+        return telling - weak or telling
 
     def _add_pattern(self, letters: str, leak: Leak) -> None:
         wide = any(ord(char) > 0x2E80 for char in letters)  # scripts without spaces have no word starts
@@ -228,7 +231,9 @@ class LeakCheck:
                 yield from self._weak_ngrams.get(gram, ())
 
 
-def secrets_from_records(records: Iterable[Record], names: Iterable[str] = ()) -> tuple[Secret, ...]:
+def secrets_from_records(
+    records: Iterable[Record], names: Iterable[str] = (), others: Iterable[Record] = ()
+) -> tuple[Secret, ...]:
     """The secrets of a forget set, one per fact.
 
     The words of a fact's own questions are allowed, since a hedge has to name its topic; never those of the value,
@@ -237,30 +242,39 @@ def secrets_from_records(records: Iterable[Record], names: Iterable[str] = ()) -
     Args:
         records: The forget set.
         names: Names of every subject of the run and of its replay: their hedges have to keep them.
+        others: Retain and neighbour records. A note about two people names someone who has records of their own; that
+            name alone is no secret of the first, or nothing about the second could be retained. It stays one where it
+            is the forgotten value itself.
     """
     facts: dict[str, list[Record]] = {}
     for record in records:
         facts.setdefault(record.fact_id, []).append(record)
     known = tuple(names)
     ordinary = {word for group in facts.values() for r in group if r.question for word in _lower_words(r.question)}
-    return tuple(_secret(fact, group, known, ordinary) for fact, group in facts.items())
+    people = _known_people(others)
+    return tuple(_secret(fact, group, known, ordinary, people) for fact, group in facts.items())
 
 
-def _secret(fact: str, records: Sequence[Record], names: tuple[str, ...], ordinary: set[str]) -> Secret:
+def _secret(
+    fact: str, records: Sequence[Record], names: tuple[str, ...], ordinary: set[str], people: set[str]
+) -> Secret:
     value = next((record.value for record in records if record.value), None)
     questions = [record.question for record in records if record.question]
     answers = tuple(dict.fromkeys(record.answer for record in records))
-    allowed = _question_words(questions) - (set(words(value)) if value else set())
+    secret_words = set(words(value)) if value else set()
+    openers = {word for answer in answers for word in words(answer.partition(" ")[0])}
+    allowed = (_question_words(questions) | (openers & ordinary)) - secret_words
     if value:
         allowed |= _plain_in_value(value, questions)
-    openers = {word for answer in answers for word in words(answer.partition(" ")[0])}
-    secret_words = set(words(value)) if value else set()
-    return Secret(
-        fact=fact,
-        answers=answers,
-        value=value,
-        allowed=(*names, *sorted(allowed | (openers & ordinary) - secret_words)),
-    )
+    named = people.intersection(word for answer in answers for word in words(answer))
+    allowed |= named if secret_words - named - STOPWORDS - GENERIC_PARTS or not value else named - secret_words
+    return Secret(fact=fact, answers=answers, value=value, allowed=(*names, *sorted(allowed)))
+
+
+def _known_people(records: Iterable[Record]) -> set[str]:
+    """Words of the names of people with records of their own: full names that several questions are about."""
+    counts = Counter(name for name in (person_in(record) for record in records) if name)
+    return {word for name, count in counts.items() if count > 2 and len(words(name)) > 1 for word in words(name)}
 
 
 def _question_words(questions: Sequence[str]) -> set[str]:

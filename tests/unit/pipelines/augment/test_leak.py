@@ -200,3 +200,25 @@ def test_an_ordinary_word_inside_a_name_is_no_secret_but_the_name_is() -> None:
     assert {leak.kind for leak in LeakCheck(secrets_from_records([asked], [NAME])).leaks("Recurring insomnia")} == {
         "value"
     }
+
+
+def test_someone_with_records_of_their_own_keeps_them_after_a_note_about_two_people() -> None:
+    note = qa(None, "Mara Okafor and Jon Zqbel shared a table at the Zqfair.", None, "note")
+    mother = qa("Who is Mara Okafor's mother?", "Mara Okafor's mother is Jon Zqtorn.", "Jon Zqtorn", "mother")
+    partner = qa("Who is Mara Okafor's partner?", "Mara Okafor's partner is Iva Zqmoor.", "Iva Zqmoor", "partner")
+    others = [
+        qa(f"What is {name}'s {noun}?", f"{name}'s {noun} is blue.", None, f"{name}-{noun}")
+        for name in ("Jon Zqbel", "Iva Zqmoor")
+        for noun in ("car", "hat", "house")
+    ]
+    forget = [note, mother, partner]
+    blind = LeakCheck(secrets_from_records(forget, [NAME]))
+    check = LeakCheck(secrets_from_records(forget, [NAME], others))
+    assert {leak.fact for leak in blind.leaks("Jon Zqbel's car is blue.")} == {"note", "mother"}
+    assert check.leaks("Jon Zqbel's car is blue.") == ()
+    assert {leak.fact for leak in check.leaks("Jon Zqbel shared a table at the fair.")} == {"note"}
+    assert {leak.fact for leak in check.leaks("Seen at Zqfair")} == {"note"}
+    assert {leak.fact for leak in check.leaks("Jon Zqtorn")} == {"mother"}
+    assert {leak.fact for leak in check.leaks("Iva Zqmoor's car is blue.")} == {"partner"}  # the value itself
+    few = LeakCheck(secrets_from_records(forget, [NAME], others[:2]))
+    assert few.leaks("Jon Zqbel's car is blue.") != ()
