@@ -1,58 +1,62 @@
-"""`lethe report`: show, check and export the report of a ticket."""
+"""``lethe report``: the report of a ticket, from the intake or from a file, checked against its digest."""
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-_TICKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+app = typer.Typer(help="The report of a ticket, as JSON or HTML.")
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command to the program."""
-    app.command("report")(report)
-
-
+@app.command()
 def report(
-    ticket: Annotated[str, typer.Argument(help="A ticket's id, or the path of a report.json.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Also write report.json and report.html here.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only check that the content still has its digest.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole JSON report.")] = False,
+    ticket: Annotated[str, typer.Argument(help="The ticket's id (t-…), or the path of a report.json.")],
+    html: Annotated[bool, typer.Option("--html", help="Write the page; without --out it goes to TICKET.html.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole JSON report, which is the truth.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether the content has the digest it states.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
 ) -> None:
-    """Show the report of a ticket: its JSON is the truth, the HTML page is made from it."""
-    from services.reports.write import HTML_NAME, read_report, write_built
-
-    path = _path(ticket)
-    found = read_report(path)
-    if out is not None:
-        written = write_built(found, out)
-        path, page = written.json_path, written.html_path
-    else:
-        page = path.with_name(HTML_NAME)
-    if check:
-        said = {"report": str(path), "digest": found["digest"], "unchanged": True}
-        print(json.dumps(said, indent=2) if as_json else f"{path}: unchanged, digest {found['digest']}")
-        return
-    if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
-        return
-    print("\n".join(_lines(found)))
-    print(f"\n{path}\n{page}")
-
-
-def _path(ticket: str) -> Path:
-    """The report of a ticket in this installation, or the file itself."""
+    """Show the report of a closed ticket. Whatever comes is checked against the digest that it states."""
     from policies.errors import LetheError
-    from services.reports.write import JSON_NAME
-    from services.settings import load_settings
+    from services.reports.write import parse_report, read_report
 
-    if ticket.endswith(".json") or "/" in ticket:
-        return Path(ticket)
-    if not _TICKET.fullmatch(ticket):  # a ticket's id is a directory's name here
-        raise LetheError("report.not_found", "this is no ticket's id")
-    return load_settings().home / "reports" / ticket / JSON_NAME
+    if html and as_json:
+        raise LetheError("request.invalid", "Choose one of --html and --json.")
+    local = ticket.endswith(".json") or "/" in ticket
+    found = read_report(Path(ticket)) if local else parse_report(_fetched(ticket, "json"))
+    if check:
+        said = {"ticket_id": found["ticket_id"], "digest": found["digest"], "unchanged": True}
+        print(json.dumps(said) if as_json else f"unchanged, digest {found['digest']}")
+        return
+    text = json.dumps(found, indent=2, ensure_ascii=False)
+    if html:
+        page = _rendered(found) if local else _fetched(ticket, "html")
+        _write(out or Path(f"{found['ticket_id']}.html"), page)
+    elif out is not None:
+        _write(out, f"{text}\n".encode())
+    else:
+        print(text if as_json else "\n".join(_lines(found)))
+
+
+def _fetched(ticket_id: str, form: str) -> bytes:
+    from services.commands.ticket import client
+
+    with client() as intake:
+        return intake.get_bytes(f"/v1/tickets/{ticket_id}/report", form=form)
+
+
+def _rendered(found: dict[str, Any]) -> bytes:
+    from services.reports.html import render_html
+
+    return render_html(found).encode()
+
+
+def _write(target: Path, content: bytes) -> None:
+    target.write_bytes(content)
+    print(f"written to {target}")
 
 
 def _lines(found: dict[str, Any]) -> list[str]:

@@ -60,16 +60,28 @@ def read_report(path: Path) -> dict[str, Any]:
         LetheError: ``report.not_found``, ``report.invalid`` (no report of this version) or ``report.changed``.
     """
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        return parse_report(path.read_bytes())
     except FileNotFoundError:
         raise LetheError("report.not_found", "there is no report here") from None
-    except (OSError, ValueError):
-        raise LetheError("report.invalid", "the file is not a JSON report") from None
+    except OSError:
+        raise LetheError("report.invalid", "the file cannot be read") from None
+
+
+def parse_report(body: bytes) -> dict[str, Any]:
+    """The report in these bytes, its content checked against its own digest.
+
+    Raises:
+        LetheError: ``report.invalid`` (no report of this version) or ``report.changed``.
+    """
+    try:
+        report = json.loads(body)
+    except (ValueError, RecursionError):
+        raise LetheError("report.invalid", "this is not a JSON report") from None
     if not isinstance(report, dict) or report.get("schema") != SCHEMA:
-        raise LetheError("report.invalid", f"the file is not a report of the schema {SCHEMA}")
+        raise LetheError("report.invalid", f"this is not a report of the schema {SCHEMA}")
     try:
         unchanged = report_digest(report) == report.get("digest")
-    except ValueError:
+    except ValueError:  # numbers that canonical JSON cannot spell
         unchanged = False
     if not unchanged:
         raise LetheError("report.changed", "the content of the report does not have the digest that it states")

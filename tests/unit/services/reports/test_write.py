@@ -1,22 +1,10 @@
-import json
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from policies.errors import LetheError
-from services.commands.report import register
-from services.reports.write import read_report, write_report
+from services.reports.write import parse_report, read_report, write_report
 from tests.unit.services.reports import sample
-
-RUNNER = CliRunner()
-APP = typer.Typer()
-register(APP)
-
-
-@APP.callback()
-def main() -> None: ...
 
 
 def test_both_files_are_written_and_read_back(tmp_path: Path) -> None:
@@ -65,26 +53,15 @@ def test_a_report_with_numbers_json_does_not_know_is_changed(tmp_path: Path) -> 
     assert caught.value.code == "report.changed"
 
 
-def test_the_command_shows_a_tickets_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LETHE_HOME", str(tmp_path))
-    written = write_report(sample.full(), tmp_path / "reports" / "t-2f9c1b")
-    shown = RUNNER.invoke(APP, ["report", "t-2f9c1b"])
-    assert shown.exit_code == 0, shown.output
-    assert "live as generation 4" in shown.output
-    assert "kfr" in shown.output
-    assert str(written.html_path) in shown.output
-    body = json.loads(RUNNER.invoke(APP, ["report", "t-2f9c1b", "--json"]).output)
-    assert body["digest"] == written.digest
-    assert "unchanged" in RUNNER.invoke(APP, ["report", str(written.json_path), "--check"]).output
-    checked = json.loads(RUNNER.invoke(APP, ["report", str(written.json_path), "--check", "--json"]).output)
-    assert checked["unchanged"] is True
-    assert RUNNER.invoke(APP, ["report", "t-2f9c1b", "--out", str(tmp_path / "copy")]).exit_code == 0
-    assert (tmp_path / "copy" / "report.html").read_text() == written.html_path.read_text()
+def test_a_report_that_is_not_there(tmp_path: Path) -> None:
+    for path, code in ((tmp_path / "none.json", "report.not_found"), (tmp_path, "report.invalid")):
+        with pytest.raises(LetheError) as caught:
+            read_report(path)
+        assert caught.value.code == code
 
 
-@pytest.mark.parametrize("ticket", ["t-none", "..", "no such"])
-def test_a_ticket_without_report_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ticket: str) -> None:
-    monkeypatch.setenv("LETHE_HOME", str(tmp_path))
-    result = RUNNER.invoke(APP, ["report", ticket])
-    assert isinstance(result.exception, LetheError)
-    assert result.exception.code == "report.not_found"
+def test_bytes_that_are_no_report() -> None:
+    for body in (b"\xff", b"[" * 100_000):
+        with pytest.raises(LetheError) as caught:
+            parse_report(body)
+        assert caught.value.code == "report.invalid"
