@@ -183,8 +183,9 @@ def _with_others(
     others.require()
     hold_out = others.facts(limits.hold_out)
     around = frozenset(others.taken)
-    near = corpus.records(corpus.neighbours(forget, 2 * limits.neighbours, around)) if forget else []
-    neighbours = [record.record_id for record in near if others.free(record)][: limits.neighbours]
+    most = min(limits.neighbours, corpus.span // 4)  # or a small corpus would have nothing left to retain
+    near = corpus.records(corpus.neighbours(forget, 2 * most, around)) if forget else []
+    neighbours = [record.record_id for record in near if others.free(record)][:most]
     others.taken.update(neighbours)
     return ForgetSet(
         forget=tuple(record.record_id for record in forget),

@@ -114,6 +114,12 @@ class Identifiers:
         ]
         return tuple(dict.fromkeys((kind, key) for kind, key in normalised if key))
 
+    def spelt(self) -> "dict[Key, Name]":
+        """Ids and addresses as they were written, word by word: the text may have the same spaces."""
+        ids = {(Kind.ID, key): words_of(number) for number in self.ids if (key := normalise_id(number))}
+        parts = (address.partition(",")[0] for address in self.addresses)
+        return ids | {(Kind.ADDRESS, key): words_of(part) for part in parts if (key := normalise_address(part))}
+
 
 def normalise_email(text: str) -> str | None:
     """Casefolded and NFKC; a ``+tag`` stays, since it may be another mailbox. None: not an e-mail address."""

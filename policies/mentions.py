@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from policies.identifiers import Key, Kind, Name, keys_in, normalise_address, normalise_name, words_of
 
 _UPPER = "".join(letter for letter in map(chr, range(0x590)) if letter.isupper())
-_W = rf"[{_UPPER}][\w'’-]*"
+_W = rf"[{_UPPER}](?:[^\W\d_]|['’-])*(?!\w|['’-]\w)"
 _PARTICLE = r"(?:(?:van|von|der|den|ten|de|la|di|da|del|du|dos|bin|al|el|le)[ ]){0,2}"
 _RUN = re.compile(rf"{_W}(?:\.?[ ]{_PARTICLE}{_W})*")
 _SWAPPED = re.compile(rf"(?<![{_UPPER}\w][ ])({_W}), ({_W}(?:[ ][{_UPPER}]\b\.?)?)(?![ ]{_W})")

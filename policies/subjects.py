@@ -105,7 +105,7 @@ def find_subject(identifiers: Identifiers, index: SubjectSearch) -> SubjectMatch
     asked = tuple(dict.fromkeys(name for text in identifiers.names if (name := normalise_name(text))))
     if not keys and not asked:
         raise LetheError("subject.no_identifier", "none of the identifiers can be searched for")
-    return _Search(index).run(asked, keys)
+    return _Search(index, identifiers.spelt()).run(asked, keys)
 
 
 @dataclass(slots=True)
@@ -130,10 +130,23 @@ class _Holding:
 
 
 def _same(name: Name, seen: Name, entry: Entry) -> bool:
-    """Whether a spelling in a record is the name, or a piece of the same run of words."""
+    """Whether a spelling in a record is the name, or cut from the same run of words (``Regarding Marta`` Rossi)."""
     return fit(name, seen) is not None or any(
-        fit(name, other) is not None and (_within(seen, other) or _within(other, seen)) for other in entry.names
+        fit(name, other) is not None and _overlap(seen, other) for other in entry.names
     )
+
+
+def _overlap(one: Name, other: Name) -> bool:
+    """Whether one holds the other, or ends with the words that the other begins with."""
+    if _within(one, other) or _within(other, one):
+        return True
+    sizes = range(1, min(len(one), len(other)))
+    return any(one[-size:] == other[:size] or other[-size:] == one[:size] for size in sizes)
+
+
+def _only_longer(entry: Entry, names: tuple[Name, ...]) -> bool:
+    """Whether the name goes on: ``Marta Rossi Bianchi``, ``Marta Rossi Foundation``."""
+    return any(len(seen) > len(name) and seen[: len(name)] == name for name in names for seen in entry.names)
 
 
 def _within(piece: Name, whole: Name) -> bool:
@@ -144,8 +157,9 @@ def _within(piece: Name, whole: Name) -> bool:
 class _Search:
     """One look-up; holds what was found so far."""
 
-    def __init__(self, index: SubjectSearch) -> None:
+    def __init__(self, index: SubjectSearch, spelt: dict[Key, Name]) -> None:
         self._index = index
+        self._phrases = spelt
         self._found: dict[str, tuple[Level, list[str]]] = {}
         self._entries: dict[str, Entry] = {}
         self._counts: dict[Name, int] = {}
@@ -175,8 +189,10 @@ class _Search:
 
     def _hold(self, key: Key, limit: int | None = None) -> _Holding:
         entries = self._index.holding(key, limit)
-        if not entries and key[0] in (Kind.ADDRESS, Kind.ID):
-            entries = self._index.phrase(tuple(key[1].lower().split()))
+        if key in self._phrases:
+            known = {entry.record_id for entry in entries}
+            more = self._index.phrase(self._phrases[key])
+            entries = [*entries, *(entry for entry in more if entry.record_id not in known)]
         holding = _Holding(entries)
         for entry in entries:
             holding.named.update(entry.names)
@@ -231,6 +247,10 @@ class _Search:
                         continue  # Maria Rossi, not a slip of Marta Rossi
                     level, reasons = Level.AMBIGUOUS, ["other_identifier"]
             self._add_spelling(entries, level, [how.value, *reasons], names, keys)
+        for entry in self._index.phrase(name):
+            # Without capitals, or deep inside a long run of them, a name is only seen by its words.
+            if not any(fit(name, seen) for seen in entry.names):
+                self._add(entry, Level.AMBIGUOUS if namesakes else Level.PROBABLE, "name_words")
 
     def _add_spelling(
         self, entries: Sequence[Entry], level: Level, reasons: list[str], names: tuple[Name, ...], keys: set[Key]
@@ -244,7 +264,9 @@ class _Search:
         seen = set().union(*emails.values()) if emails else set()
         doubtful = level is Level.CERTAIN and (bool(seen - given) if given else len(seen) > 1)
         for entry in entries:
-            if not doubtful or entry.keys & keys:
+            if level is Level.CERTAIN and _only_longer(entry, names):
+                self._add(entry, Level.PROBABLE, *reasons, "longer_name")
+            elif not doubtful or entry.keys & keys:
                 self._add(entry, level, *reasons)
             elif emails.get(entry.record_id, set()) - given:
                 self._add(entry, Level.AMBIGUOUS, *reasons, "other_email")

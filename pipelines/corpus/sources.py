@@ -70,13 +70,16 @@ def _jsonl(path: Path) -> Rows:
 
 def _json(path: Path) -> Rows:
     """A JSON list, read in pieces; a ``.json`` file that begins with an object is JSONL, as `datasets` writes it."""
-    with path.open(encoding="utf-8") as file:
-        start = file.read(1)
-        while start.isspace() or start == "\ufeff":
+    with path.open(encoding="utf-8-sig") as file:
+        try:
             start = file.read(1)
-        if start == "[":
-            yield from _json_list(file.read)
-            return
+            while start.isspace():
+                start = file.read(1)
+            if start == "[":
+                yield from _json_list(file.read)
+                return
+        except UnicodeDecodeError:
+            raise LetheError("corpus.malformed", "the file is not UTF-8") from None
     if start:
         yield from _jsonl(path)
 
