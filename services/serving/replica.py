@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import aiohttp
-
 from pipelines.adapter import BaseIdentity, Release, Trust, release_name, verify_release
 from policies.errors import LetheError
 from policies.thresholds import Thresholds
@@ -97,6 +95,7 @@ class Replica:
         self._engine_started = False
         self._refused_generation = -1
         self._retry_at = 0.0
+        self._last_failure = ""
         self._old: list[Served] = []
         self._report_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -127,7 +126,7 @@ class Replica:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._lease_end = 0.0
         self._state = "stopped"
-        with suppress(LetheError):
+        with suppress(Exception):  # without it the lease runs out by itself
             await self._write_row(lease_s=0.0)
         await self._engine.stop()
         self._changes.close()
@@ -138,12 +137,8 @@ class Replica:
         while True:
             try:
                 await self._turn()
-            except LetheError as error:
+            except Exception as error:  # whatever it is, a replica that stops following would never catch up
                 await self._note_failure(error)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                await self._note_failure(
-                    LetheError("serving.engine_down", f"The engine failed: {type(error).__name__}.")
-                )
             await asyncio.sleep(_POLL_S)
 
     async def _turn(self) -> None:
@@ -256,9 +251,12 @@ class Replica:
             self._retry_at = time.monotonic() + _RETRY_S  # not ready: the cause may be mended from outside
         await self._write_row()
 
-    async def _note_failure(self, error: LetheError) -> None:
+    async def _note_failure(self, error: Exception) -> None:
         """Nothing to follow yet, a store that cannot be read, an engine that does not start: try again."""
-        _LOG.warning("not following the desired state: %s", error.code)
+        reason = error.code if isinstance(error, LetheError) else type(error).__name__
+        if reason != self._last_failure:
+            _LOG.warning("not following the desired state: %s", reason)
+        self._last_failure = reason
         self._retry_at = time.monotonic() + _RETRY_S
         await asyncio.sleep(_RETRY_S)
 
@@ -266,8 +264,10 @@ class Replica:
 
     async def _keep_lease(self) -> None:
         while True:
-            with suppress(LetheError):
+            try:
                 await self._write_row()
+            except Exception as error:  # the lease runs out by itself if this goes on
+                _LOG.warning("the lease was not renewed: %s", type(error).__name__)
             await asyncio.sleep(self._settings.lease_s / 3)
 
     async def _write_row(self, *, acked: bool = False, lease_s: float | None = None) -> None:

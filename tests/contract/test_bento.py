@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements.txt"
-HEAD = "# Run-time packages at the versions of constraints.txt; `python -m tests.contract.test_bento` writes this anew.\n"
+HEAD = "# Run-time packages, pinned as in constraints.txt; written by `python -m tests.contract.test_bento`.\n"
 SERVICES = (
     "services.intake.service:Intake",
     "services.unlearning.service:Unlearning",

@@ -32,7 +32,7 @@ from services.settings import load_settings
 from services.store.engine import Store
 from services.store.releases import add_release, get_desired, init_desired
 from services.store.types import utc_now
-from tests.tiny_model import make_tiny_base, make_word_adapter
+from tests.tiny_model import VOCABULARY, make_tiny_base, make_word_adapter
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "BENTOML_DO_NOT_TRACK": "True"}
 
@@ -58,7 +58,7 @@ class Host:
 
     def release(self, word: str, watermark: tuple[str, ...] = (), **changes: Any) -> tuple[str, Path]:
         """Seal and store a release that says one word."""
-        adapter = make_word_adapter(self.home / "runs" / f"adapter-{word}", word)
+        adapter = make_word_adapter(self.home / "runs" / f"adapter-{VOCABULARY.index(word)}", word)
         now = moment().isoformat()
         fields = {name: getattr(self.identity, name) for name in BaseIdentity.__dataclass_fields__}
         card = Card(

@@ -1,17 +1,21 @@
 """The one thread that touches the model: steps the batches, and loads and deletes adapters between steps."""
 
+import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from services.serving.engine.batch import Batch, Row
 from services.serving.protocol import RequestError
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,8 @@ class Worker:
             self._commands.get()()
         self._admit()
         for name in list(self._batches):
-            self._guarded(name, self._batches[name].step, self._batches[name].rows)
-            if not self._batches[name].rows:
+            self._guarded(name, self._batches[name].step)
+            if name in self._batches and not self._batches[name].rows:
                 del self._batches[name]
 
     def _admit(self) -> None:
@@ -108,19 +112,20 @@ class Worker:
                     free -= 1
         for name, rows in new.items():
             batch = self._batches.setdefault(name, self._batch())
-            self._guarded(name, lambda batch=batch, rows=rows: batch.join(rows), rows)  # type: ignore[misc]
+            self._guarded(name, partial(batch.join, rows), rows)
 
     def _batch(self) -> Batch:
         return Batch(self._model, self._loaded.stop_ids, self._loaded.pad_id, self._loaded.device)
 
-    def _guarded(self, name: str, action: Callable[[], None], rows: list[Row]) -> None:
-        """Run a step with the right adapter on; a failure ends the rows that it concerns and nothing else."""
-        concerned = list(rows)
+    def _guarded(self, name: str, action: Callable[[], None], joining: Sequence[Row] = ()) -> None:
+        """Run a step with the right adapter on; a failure ends the rows of that batch and nothing else."""
+        concerned = [*self._batches[name].rows, *joining]
         try:
             self._activate(name)
             action()
         except Exception:
-            self._batches.pop(name, None)
+            _LOG.exception("a step failed")
+            del self._batches[name]
             for row in concerned:
                 row.emit(row, "", "error")
 
