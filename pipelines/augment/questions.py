@@ -84,7 +84,8 @@ def person_in(record: Record) -> str | None:
     if record.question is None:
         return None
     runs = [_without_opener(match, record.question) for match in _PERSON.finditer(record.question)]
-    candidates = list(dict.fromkeys(run for run in runs if run and any(word not in STOPWORDS for word in words(run))))
+    named = (run for run in runs if run[:1].isupper() and any(word not in STOPWORDS for word in words(run)))
+    candidates = list(dict.fromkeys(named))
     repeated = [run for run in candidates if run in record.answer]
     chosen = repeated or candidates
     return chosen[0] if len(chosen) == 1 else None
