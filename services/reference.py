@@ -48,7 +48,7 @@ def settings_page() -> str:
         "",
         _NOTE,
         "",
-        "Read once at start. The environment counts over `lethe.toml` in the home directory, the file over the default.",
+        "Read once at start. The environment counts over `lethe.toml` in the home directory, that over the default.",
         f"In the file `intake.port` is `port` under `[intake]`; in the environment it is `{ENV_PREFIX}INTAKE__PORT`.",
         "A name that no setting has is refused. Lists and tables are JSON in the environment.",
     ]
