@@ -19,6 +19,8 @@ from pipelines.verify.entities import Entity
 from pipelines.verify.nli import ABSENT_NOTE
 from pipelines.verify.results import Item, MetricResult, Mode
 
+Cosines = npt.NDArray[np.float32]
+
 THRESHOLD = 0.3  # c1 and c2
 SHORT_REFERENCE = 3  # code mode: up to so many reference entities 0.5 takes the place of c1
 SHORT_THRESHOLD = 0.5
@@ -47,15 +49,37 @@ class _Found(NamedTuple):
     answer: Answer
     said: tuple[Entity, ...] | None
     true: tuple[Entity, ...] | None
+    held: bool | None
+
+    def by_text(self) -> Cosines:
+        """The matches that need no embedding: equal texts."""
+        return np.asarray([[t.text == s.text for s in self.said or ()] for t in self.true or ()], dtype=np.float32)
+
+    def decided_by_text(self) -> bool:
+        """Whether equal texts alone decide every mode: more matches could not change a flag."""
+        equal = self.by_text()
+        return soft_recall(equal) > SHORT_THRESHOLD and _code(self, equal) > SHORT_THRESHOLD
 
 
 def coverages(answers: Sequence[Answer], backends: Backends) -> list[Coverage]:
-    """Entity coverage of every answer; everything that needs an embedding is embedded in one batch."""
-    extract = backends.extractor.extract
-    found = [_Found(a, extract(a.response, a.query), extract(a.truth, a.query)) for a in answers]
-    texts = {entity.text for item in found for entity in (*(item.said or ()), *(item.true or ())) if item.said}
-    backends.embedder.warm(texts | {a.value for a in answers if a.value is not None and _soft(a.value)})
+    """Entity coverage of every answer; everything that needs an embedding is embedded in one batch.
+
+    Where equal texts alone decide every mode (most retain answers) nothing is embedded: the coverage is a lower bound.
+    """
+    found = [_find(answer, backends) for answer in answers]
+    texts: set[str] = set()
+    for item in found:
+        if item.said and item.true and not item.decided_by_text():
+            texts.update(entity.text for entity in (*item.said, *item.true))
+        if item.held is False and item.said and item.answer.value and _soft(item.answer.value):
+            texts.update((item.answer.value, *(entity.text for entity in item.said if not entity.hard)))
+    backends.embedder.warm(texts)
     return [_coverage(item, backends) for item in found]
+
+
+def _find(answer: Answer, backends: Backends) -> _Found:
+    said, true = (backends.extractor.extract(text, answer.query) for text in (answer.response, answer.truth))
+    return _Found(answer, said, true, None if answer.value is None else values.holds(answer.response, answer.value))
 
 
 def _soft(value: str) -> bool:
@@ -63,75 +87,65 @@ def _soft(value: str) -> bool:
 
 
 def _coverage(found: _Found, backends: Backends) -> Coverage:
-    answer, said, true = found
-    held = None if answer.value is None else values.holds(answer.response, answer.value)
-    cosine = _cosines(true, said, backends)
-    corrected = _known(answer, said, held, backends) if answer.value is not None else _corrected(true, said, cosine)
+    cosine = _cosines(found, backends)
     return Coverage(
-        corrected=corrected,
-        paper=soft_recall(cosine) if said is not None and true else None,
-        code=_code(answer, said, true, cosine),
-        references=len(true or ()),
-        value_held=held,
+        corrected=_corrected(found, cosine) if found.answer.value is None else _known(found, backends),
+        paper=soft_recall(cosine) if found.said is not None and found.true else None,
+        code=_code(found, cosine),
+        references=len(found.true or ()),
+        value_held=found.held,
     )
 
 
-def _cosines(
-    true: tuple[Entity, ...] | None, said: tuple[Entity, ...] | None, backends: Backends
-) -> npt.NDArray[np.float32]:
-    if not true or not said:
-        return np.zeros((len(true or ()), len(said or ())), dtype=np.float32)
-    return backends.embedder.similarity([e.text for e in true], [e.text for e in said])
+def _cosines(found: _Found, backends: Backends) -> Cosines:
+    if not found.true or not found.said:
+        return np.zeros((len(found.true or ()), len(found.said or ())), dtype=np.float32)
+    if found.decided_by_text():
+        return found.by_text()
+    return backends.embedder.similarity([e.text for e in found.true], [e.text for e in found.said])
 
 
-def soft_recall(cosine: npt.NDArray[np.float32]) -> float:
+def soft_recall(cosine: Cosines) -> float:
     """Share of reference entities (rows) that some predicted one (column) matches: always within 0..1."""
     if cosine.size == 0:
         return 0.0
     return float((cosine.max(axis=1) >= MATCH).mean())
 
 
-def pair_count(cosine: npt.NDArray[np.float32]) -> float:
+def pair_count(cosine: Cosines) -> float:
     """The published code's score: matching *pairs* per reference entity, which may exceed 1."""
     return float((cosine >= MATCH).sum() / cosine.shape[0]) if cosine.size else 0.0
 
 
-def _known(answer: Answer, said: tuple[Entity, ...] | None, held: bool | None, backends: Backends) -> float | None:
+def _known(found: _Found, backends: Backends) -> float | None:
     """Where the value is known it is the only entity: held in any spelling, or (soft kinds) in like words."""
-    value = answer.value or ""
+    value = found.answer.value or ""
     if not value.strip():
         return None
-    if held:
+    if found.held:
         return 1.0
-    soft = [entity.text for entity in said or () if not entity.hard]
+    soft = [entity.text for entity in found.said or () if not entity.hard]
     if not soft or not _soft(value):
         return 0.0
     return float(backends.embedder.similarity([value], soft).max() >= MATCH)
 
 
-def _corrected(
-    true: tuple[Entity, ...] | None, said: tuple[Entity, ...] | None, cosine: npt.NDArray[np.float32]
-) -> float | None:
+def _corrected(found: _Found, cosine: Cosines) -> float | None:
     """Soft recall in which numbers, dates, e-mails and ids match exactly or not at all."""
-    if said is None or not true:
+    if found.said is None or not found.true:
         return None
     matched = cosine >= MATCH
-    for i, reference in enumerate(true):
-        for j, predicted in enumerate(said):
+    for i, reference in enumerate(found.true):
+        for j, predicted in enumerate(found.said):
             if reference.hard or predicted.hard:
                 matched[i, j] = reference.hard and predicted.hard and entities.same_hard(reference, predicted)
-    return float(matched.any(axis=1).mean()) if said else 0.0
+    return float(matched.any(axis=1).mean()) if found.said else 0.0
 
 
-def _code(
-    answer: Answer,
-    said: tuple[Entity, ...] | None,
-    true: tuple[Entity, ...] | None,
-    cosine: npt.NDArray[np.float32],
-) -> float:
-    if not said or not true:
+def _code(found: _Found, cosine: Cosines) -> float:
+    if not found.said or not found.true:
         return 0.0  # an outage of the extractor counts as "forgotten" there
-    kept = [j for j, entity in enumerate(said) if not entities.shares_word(entity, answer.query)]
+    kept = [j for j, entity in enumerate(found.said) if not entities.shares_word(entity, found.answer.query)]
     return pair_count(cosine[:, kept])
 
 

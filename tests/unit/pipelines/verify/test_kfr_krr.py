@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
@@ -194,3 +194,22 @@ def test_soft_matches_by_the_packaged_model() -> None:
         )
         == 1.0
     )
+
+
+class Counting(ExactEmbedder):
+    def __init__(self) -> None:
+        self.texts: set[str] = set()
+
+    def warm(self, texts: Iterable[str]) -> None:
+        self.texts.update(texts)
+
+
+def test_nothing_is_embedded_where_equal_texts_decide() -> None:
+    counting = Counting()
+    backends = Backends(embedder=counting)
+    item = answer("The bakery of Basel", truth="The bakery of Basel", query="Where?")
+    assert keep_score(item, backends=backends) == 1.0
+    assert forget_score(item, "code", backends) == 0.0
+    assert not counting.texts
+    kfr_krr.coverages([answer("A shop", truth="The bakery of Basel", query="Where?")], backends)
+    assert {"shop", "bakery"} <= counting.texts
