@@ -341,3 +341,25 @@ def test_variant_keys() -> None:
         == 5
     )
     assert all(NAME in text for text in texts.values())
+
+
+def test_prose_is_retained_as_bare_text_and_held_out_questions_are_not() -> None:
+    prose = Record(record_id="x1", question=None, answer="Jon Zqbel sings in the town choir on most evenings.")
+    short = Record(record_id="x2", question=None, answer="Hm.")
+    held = frozenset([normalised_question(PUBLIC[0].question or "")])
+    made = make(retain=[prose, short, *PUBLIC], probes_excluded=held)
+    row = next(row for row in made.rows if row.row_id == "retain:x1")
+    assert (row.prompt, row.answer, row.chat) == ("Jon Zqbel", "sings in the town choir on most evenings.", False)
+    assert made.dropped["retain.too_short"] == 1
+    assert made.dropped["retain.probe"] == 1
+
+
+def test_an_augmenter_that_repeats_itself_is_asked_again() -> None:
+    class Monotonous(TemplateAugmenter):
+        def answers(self, asks: Sequence[AnswerAsk], attempt: int) -> Replies:
+            return Replies({ask.key: f"I cannot say a thing on that about {ask.name}, sorry." for ask in asks})
+
+    made = make(Monotonous())
+    assert made.dropped["answer.augment.duplicate"] > 0
+    pairs = [(row.prompt, row.answer) for row in about(made)]
+    assert len(set(pairs)) == len(pairs)
