@@ -4,6 +4,7 @@ Answers to faults name fields and codes, never values: a validation error would 
 and into every log on the way.
 """
 
+import errno
 import logging
 from collections.abc import Callable
 from typing import Any, cast
@@ -88,6 +89,8 @@ async def _http_error(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unexpected(_request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return answer(LetheError("storage.full", "The disk is full."))
     # The message of a foreign exception may hold data of the request: only its type is logged here.
     _LOG.error("a request failed unexpectedly: %s", type(error).__name__)
     return answer(LetheError("internal", "The request failed."))

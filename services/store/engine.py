@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from policies.errors import LetheError
 from services.store import dialect, migration
 
+_WRITERS = "writers"
+
 
 class Store:
     """The store of one installation. Threads may share it; each transaction is one thread's."""
@@ -28,10 +30,14 @@ class Store:
     def write(self) -> Iterator[Session]:
         """A transaction that may write: commits at the end, keeps nothing if anything is raised.
 
+        Writers take turns on every database: on SQLite by nature, on PostgreSQL by a lock, since nearly every write
+        appends to the one audit log and two that met there in another order would deadlock. Keep it short.
+
         Raises:
             LetheError: ``store.busy``, ``storage.full``, ``store.missing`` or ``store.migration_needed``.
         """
         with _translated(), Session(self.engine, expire_on_commit=False, info=self.info) as session, session.begin():
+            dialect.serialise(session, _WRITERS)
             yield session
 
     @contextmanager

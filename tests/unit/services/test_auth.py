@@ -1,3 +1,4 @@
+import errno
 import json
 import time
 from collections.abc import Iterator
@@ -44,6 +45,11 @@ def client(store: Store) -> Iterator[TestClient]:
     @requires("ops:read")
     def broken() -> None:
         raise RuntimeError("holds mara@example.org")
+
+    @app.get("/full")
+    @requires("ops:read")
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     @app.post("/body")
     @requires("ops:run")
@@ -107,6 +113,11 @@ def test_an_unexpected_fault_tells_nothing(client: TestClient, store: Store, cap
     answer = client.get("/broken", headers=bearer(key(store, "ops:read")))
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
     assert "mara" not in answer.text
+
+
+def test_a_full_disk_has_its_code(client: TestClient, store: Store) -> None:
+    answer = client.get("/full", headers=bearer(key(store, "ops:read")))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (507, "storage.full")
 
 
 def test_a_large_body_is_refused_announced_or_not(client: TestClient, store: Store) -> None:

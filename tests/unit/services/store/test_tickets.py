@@ -190,3 +190,22 @@ def test_history_goes_on_after_the_subjects_key_is_gone(store: Store) -> None:
         sealing.destroy(session, ticket.subject_ref, at=NOW)
         assert step(session, ticket, TicketEvent.CANCEL, reason="withdrawn").status == "cancelled"
         assert tickets.history(session, ticket.ticket_id)[-1].reason_sealed is None
+
+
+def test_transactions_over_several_tickets_do_not_deadlock(store: Store) -> None:
+    with store.write() as session:
+        pair = [a_ticket(session, f"e-{i}") for i in range(2)]
+    outcomes: list[str] = []
+
+    def move(order: list[Ticket]) -> None:
+        with store.write() as session:
+            for ticket in order:
+                step(session, ticket, TicketEvent.VERIFY_IDENTITY)
+        outcomes.append("done")
+
+    threads = [threading.Thread(target=move, args=(order,)) for order in (pair, pair[::-1]) * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == ["done"] * 8
