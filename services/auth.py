@@ -30,13 +30,13 @@ from services.store.types import utc_now
 
 SCOPES: dict[str, str] = {
     "tickets:submit": "file tickets",
-    "tickets:read": "see tickets, without raw identity",
-    "tickets:identity": "see the raw identity of a ticket",
+    "tickets:read": "see tickets and reports, without raw identity",
+    "tickets:identity": "see the raw identity and the words of reasons",
     "tickets:decide": "approve, deny, hold, cancel, retry and review",
     "ops:read": "see runs, releases, replicas, metrics and API documents",
     "ops:run": "plan, cancel and retry runs; move the desired state",
     "infer": "ask the served model",
-    "audit:read": "read reports and export the audit log",
+    "audit:read": "export the audit log",
     "admin": "make and revoke keys",
 }
 OPERATOR_SCOPES = tuple(scope for scope in SCOPES if scope != "tickets:identity")

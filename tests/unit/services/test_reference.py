@@ -4,6 +4,7 @@ import pytest
 
 from policies.errors import ERRORS
 from services import reference
+from services.auth import SCOPES
 from services.settings import Settings
 
 
@@ -29,3 +30,9 @@ def test_every_setting_says_what_it_means() -> None:
     assert "|  |" not in page
     for group in Settings.model_fields:
         assert f"## {group}\n" in page
+
+
+def test_the_intakes_page_lists_every_scope() -> None:
+    page = (reference.PAGES / "intake.md").read_text()
+    for scope, text in SCOPES.items():
+        assert f"| `{scope}` | {text} |" in page
