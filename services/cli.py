@@ -24,6 +24,7 @@ AREAS: dict[str, tuple[str, str]] = {
     "verify": ("services.commands.verify", "Score answers: KFR, KRR, LS."),
     "release": ("services.commands.release", "List and show released adapters."),
     "adapter": ("services.commands.adapter", "Verify a released adapter's signatures."),
+    "init": ("services.commands.init", "Make an installation in LETHE_HOME, or bring it up to date."),
     "report": ("services.commands.report", "The report of a ticket, as JSON or HTML."),
     "audit": ("services.commands.audit", "Export and verify the audit log."),
     "key": ("services.commands.key", "API keys."),

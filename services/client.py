@@ -1,4 +1,4 @@
-"""The command line's way to the intake: HTTP with a key, and the service's errors as our own."""
+"""The command line's way to the services: HTTP with a key, and the service's errors as our own."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from policies.errors import ERRORS, LetheError
 if TYPE_CHECKING:
     import httpx
 
-    from services.settings import Settings
+    from services.settings import AddressSettings, Settings
 
 TIMEOUT_S = 60.0
 
@@ -32,26 +32,33 @@ def api_key(settings: "Settings") -> str:
         raise LetheError("auth.missing", "There is no API key in LETHE_API_KEY and none of an operator.") from error
 
 
-class IntakeClient:
-    """Talks to the intake; a context manager.
+class ServiceClient:
+    """Talks to the intake, or to another of our services; a context manager.
 
     Args:
-        settings: Name the intake's address.
+        settings: Where the key is.
+        address: Of the service; None: the intake's.
         transport: Another way to the service than the network (tests).
     """
 
-    def __init__(self, settings: "Settings", *, transport: "httpx.BaseTransport | None" = None) -> None:
+    def __init__(
+        self,
+        settings: "Settings",
+        address: "AddressSettings | None" = None,
+        *,
+        transport: "httpx.BaseTransport | None" = None,
+    ) -> None:
         import httpx
 
         self._http = httpx.Client(
-            base_url=settings.intake.url,
+            base_url=(address or settings.intake).url,
             headers={"Authorization": f"Bearer {api_key(settings)}"},
             timeout=TIMEOUT_S,
             transport=transport,
             trust_env=False,  # a proxy of the environment must not see tickets
         )
 
-    def __enter__(self) -> "IntakeClient":
+    def __enter__(self) -> "ServiceClient":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,7 +128,7 @@ class IntakeClient:
 
 
 def _unreachable(http: "httpx.Client") -> LetheError:
-    return LetheError("service.unreachable", f"The intake does not answer at {http.base_url}.")
+    return LetheError("service.unreachable", f"The service does not answer at {http.base_url}.")
 
 
 def _refused(response: "httpx.Response") -> LetheError:
@@ -130,7 +137,7 @@ def _refused(response: "httpx.Response") -> LetheError:
         error = response.json()["error"]
         code, message, details = error["code"], error["message"], tuple(error["details"])
     except (ValueError, KeyError, TypeError):
-        code, message, details = "internal", f"The intake answered {response.status_code}.", ()
+        code, message, details = "internal", f"The service answered {response.status_code}.", ()
     return LetheError(code if code in ERRORS else "internal", message, details)
 
 

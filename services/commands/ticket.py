@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from services.client import IntakeClient
+    from services.client import ServiceClient
 
 app = typer.Typer(no_args_is_help=True, help="Submit, list, show, approve, deny and hold erasure tickets.")
 
@@ -20,12 +20,12 @@ STOPPED = {"rejected", "quarantined", "failed", "denied", "cancelled"}
 NOT_DONE = 1  # exit status of a ticket that ended without an erasure; errors exit with 2
 
 
-def client() -> "IntakeClient":
+def client() -> "ServiceClient":
     """To the intake that the settings name."""
-    from services.client import IntakeClient
+    from services.client import ServiceClient
     from services.settings import load_settings
 
-    return IntakeClient(load_settings())
+    return ServiceClient(load_settings())
 
 
 @app.command()
@@ -168,7 +168,7 @@ def watch(ticket_id: TicketId, as_json: Json = False) -> None:
         raise typer.Exit(NOT_DONE)
 
 
-def _is_last(intake: "IntakeClient", ticket_id: str, event: dict[str, Any]) -> bool:
+def _is_last(intake: "ServiceClient", ticket_id: str, event: dict[str, Any]) -> bool:
     """The stream replays the past: an old failure that was tried again since is no end."""
     return bool(intake.get(f"/v1/tickets/{ticket_id}")["status"] == event["to_status"])
 

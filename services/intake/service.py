@@ -10,43 +10,25 @@ from collections.abc import Callable
 
 import bentoml
 
-from services import lifeline
+from services import lifeline, telemetry
 from services.auth import Guard
-from services.installation import hold_role, open_installation
+from services.control import Control
+from services.control import start as start_control
+from services.installation import open_installation
 from services.intake.app import create_app
-from services.settings import Settings, load_settings
+from services.settings import load_settings
 from services.store.engine import Store
 
 _LOG = logging.getLogger(__name__)
-Started = Callable[[Settings, Store], Callable[[], object] | None]
-_on_start: list[Started] = []
-_on_change: list[Callable[[str, str], object]] = []
-
+lifeline.hold()  # at import: BentoML's own supervisor imports this module too, and must not outlive ours
 settings = load_settings()
-
-
-def on_start(function: Started) -> Started:
-    """Has a function called once in the worker, in a thread, with settings and store (durable jobs start there).
-
-    What it returns is called at shutdown.
-    """
-    _on_start.append(function)
-    return function
-
-
-def on_change(function: Callable[[str, str], object]) -> Callable[[str, str], object]:
-    """Has a function told (ticket id, status) after every commit of an act on a ticket."""
-    _on_change.append(function)
-    return function
+_control: list[Control] = []
 
 
 def _tell(ticket_id: str, status: str) -> None:
-    """The act is committed: whoever listens must not turn it into an error for the caller."""
-    for function in _on_change:
-        try:
-            function(ticket_id, status)
-        except Exception as error:
-            _LOG.error("a listener failed on a change of a ticket: %s", type(error).__name__)
+    """An act on a ticket is committed: what it makes due is looked at now, not at the next tick."""
+    for control in _control:
+        control.wake()
 
 
 _stores: list[Store] = []
@@ -75,8 +57,7 @@ class Intake:
     """Tickets come in, are decided, and people act on them."""
 
     def __init__(self) -> None:
-        lifeline.hold()
-        self._role = hold_role(settings, "intake")
+        telemetry.setup("lethe-intake", settings)
         self._stops: list[Callable[[], object]] = []
         self._ready = threading.Event()
         # BentoML makes the service inside a running event loop, where durable jobs refuse to start: hence a thread.
@@ -84,11 +65,9 @@ class Intake:
 
     def _start(self) -> None:
         try:
-            store = the_store()
-            for function in _on_start:
-                stop = function(settings, store)
-                if stop is not None:
-                    self._stops.append(stop)
+            control, stop = start_control(settings, the_store())
+            _control.append(control)
+            self._stops.append(stop)
             self._ready.set()
         except Exception as error:
             _LOG.error("the intake cannot start: %s", getattr(error, "code", type(error).__name__))

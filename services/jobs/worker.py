@@ -37,8 +37,8 @@ class Worker:
         self.executor_id = leases.executor_id(role)
         self._settings = settings.jobs
         self._stop = threading.Event()
-        # Besides the lock of the service itself: whoever holds this one may declare its forerunners dead.
-        self._lock = hold_role(settings, f"{role}-jobs")
+        # Whoever holds the lock of a role may declare its forerunners dead; a service does not take it a second time.
+        self._lock = hold_role(settings, role)
         self.lease = leases.Lease(
             store, executor=self.executor_id, role=role, lease_s=settings.jobs.lease_s, now=utc_now
         )

@@ -24,6 +24,7 @@ from services.settings import Settings, load_settings
 from services.store import dialect
 from services.store.engine import Store
 
+lifeline.hold()  # at import: BentoML's own supervisor imports this module too, and must not outlive ours
 _LOG = logging.getLogger(__name__)
 _LONGEST_ANSWER_S = 600
 settings = load_settings()
@@ -72,7 +73,6 @@ class Serving:
     """OpenAI's protocol over the released adapter; not ready until that is verified, loaded and probed."""
 
     def __init__(self) -> None:
-        lifeline.hold()
         self._telemetry = telemetry.setup("lethe-serving", settings)
         self._role = hold_role(settings, "serving")
         self._store: Store | None = None

@@ -324,3 +324,13 @@ class RunStep(Base):
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     result: Mapped[dict[str, Any] | None]
+
+
+class ErasedRecord(Base):
+    """A record that was forgotten, by keyed digest: an index that is built anew leaves it out again."""
+
+    __tablename__ = "erased_records"
+
+    record_digest: Mapped[str] = mapped_column(Id, primary_key=True)
+    ticket_id: Mapped[str] = mapped_column(ForeignKey("tickets.ticket_id"), index=True)
+    erased_at: Mapped[datetime]

@@ -118,6 +118,7 @@ def _start_traces(started: Telemetry, exporter: SpanExporter | None, resource: R
     provider = _bentoml_provider() or TracerProvider(
         sampler=ParentBased(ALWAYS_ON), resource=resource, shutdown_on_exit=False
     )
+    provider.sampler = ParentBased(ALWAYS_ON)  # of the tracers made from now on; requests need BENTOML_TRACING besides
     if exporter is not None:
         processor = BatchSpanProcessor(traces.RedactingExporter(exporter))
         provider.add_span_processor(processor)

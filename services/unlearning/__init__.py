@@ -1,0 +1,1 @@
+"""The unlearning service and its runner."""

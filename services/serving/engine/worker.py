@@ -139,22 +139,23 @@ class Worker:
             raise RuntimeError("another adapter is active")
 
     def _load_adapter(self, name: str, path: str) -> None:
-        from peft import PeftModel
+        """Load beside the others; a load that fails leaves nothing of itself in the model."""
+        from peft import PeftConfig, PeftModel
 
-        device = str(self._loaded.device)
-        with torch.inference_mode(False):
-            if not hasattr(self._model, "load_adapter") or not self._is_peft():
-                self._model = PeftModel.from_pretrained(
-                    self._model, path, adapter_name=name, autocast_adapter_dtype=False, torch_device=device
-                )
-            else:
-                self._model.load_adapter(path, name, autocast_adapter_dtype=False, torch_device=device)
-        self._model.eval()
-        self._adapters.add(name)
         self._active = None
-
-    def _is_peft(self) -> bool:
-        return hasattr(self._model, "active_adapters") and self._model is not self._loaded.model
+        with torch.inference_mode(False):
+            if not self._adapters:
+                config = PeftConfig.from_pretrained(path)
+                config.inference_mode = True
+                self._model = PeftModel(self._loaded.model, config, name, autocast_adapter_dtype=False)
+            self._adapters.add(name)
+            try:
+                device = str(self._loaded.device)
+                self._model.load_adapter(path, name, autocast_adapter_dtype=False, torch_device=device)
+            except Exception:
+                self._delete_adapter(name)
+                raise
+        self._model.eval()
 
     def _delete_adapter(self, name: str) -> None:
         self._adapters.discard(name)
@@ -165,6 +166,8 @@ class Worker:
             if hasattr(self._loaded.model, "peft_config"):
                 del self._loaded.model.peft_config
             self._model = self._loaded.model
+            return
+        if name not in self._model.peft_config:  # its load failed before PEFT knew it
             return
         if name in self._model.active_adapters:
             self._model.set_adapter(next(iter(self._adapters)), inference_mode=True)

@@ -1,0 +1,13 @@
+"""`lethe runner`."""
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def runner() -> None:
+    """Answer the unlearning service on stdin and stdout. Not meant to be started by hand."""
+    from services.unlearning.runner import main
+
+    main()

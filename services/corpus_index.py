@@ -1,0 +1,91 @@
+"""The installation's corpus and its subject index, without the records that were forgotten."""
+
+import threading
+from collections.abc import Collection
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from pipelines.corpus.columns import Columns
+from pipelines.corpus.index import SubjectIndex
+from pipelines.corpus.indexing import build_index, purge, remove_records
+from pipelines.corpus.load import Corpus, load_corpus
+from policies.errors import LetheError
+from services import sealing
+from services.installation import Installation
+from services.store.engine import Store
+from services.store.tables import ErasedRecord
+from services.store.types import utc_now
+
+_building = threading.Lock()
+_digests: dict[tuple[tuple[str, int, int], ...], str] = {}  # a corpus that did not change is not read again
+
+
+def corpus_of(installation: Installation) -> Corpus:
+    """The corpus that the settings name.
+
+    Raises:
+        LetheError: ``corpus.not_set``, or what reading the corpus raises.
+    """
+    settings = installation.settings.corpus
+    if not settings.path:
+        raise LetheError("corpus.not_set", "The settings name no corpus.")
+    return load_corpus(settings.path, Columns(**settings.columns) if settings.columns else None)
+
+
+def _digest(corpus: Corpus) -> str:
+    """The corpus' digest; for files on disk it is remembered until one of them changes."""
+    path = Path(corpus.path)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    if not all(file.exists() for file in files):
+        return corpus.digest
+    signature = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    if signature not in _digests:
+        _digests[signature] = corpus.digest
+    return _digests[signature]
+
+
+def index_path(installation: Installation) -> Path:
+    """Where the index lies."""
+    return installation.path("index", "subjects.sqlite")
+
+
+def open_index(installation: Installation, store: Store) -> SubjectIndex:
+    """The index of the corpus as it is now, built if there is none or the corpus has changed.
+
+    A new index leaves out what was erased before, although the corpus may still hold it.
+    """
+    corpus = corpus_of(installation)
+    path = index_path(installation)
+    with _building:
+        if path.is_file():
+            index = SubjectIndex(path)
+            if index.corpus_digest == _digest(corpus):
+                return index
+            index.close()
+        index = build_index(corpus, path)
+        with store.read() as session:
+            erased = set(session.scalars(select(ErasedRecord.record_digest)))
+            ring = sealing.ring_of(session)
+        if erased:
+            gone = [r.record_id for r in corpus if ring.keyed_digest(r.record_id.encode()) in erased]
+            remove_records(index, gone, corpus.digest)
+            purge(index)
+        return index
+
+
+def note_erased(session: Session, ticket_id: str, record_ids: Collection[str]) -> None:
+    """Remember, by keyed digest, which records are forgotten; noting it twice is the same as once."""
+    ring = sealing.ring_of(session)
+    now = utc_now()
+    for record_id in record_ids:
+        digest = ring.keyed_digest(record_id.encode())
+        session.merge(ErasedRecord(record_digest=digest, ticket_id=ticket_id, erased_at=now))
+
+
+def erase_from_index(installation: Installation, record_ids: Collection[str]) -> None:
+    """Take forgotten records out of the index, with every trace of their names and identifiers."""
+    with SubjectIndex(index_path(installation)) as index:
+        remove_records(index, record_ids, index.corpus_digest)
+        purge(index)

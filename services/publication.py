@@ -1,0 +1,124 @@
+"""The end of a run, in the intake: swap, then close (delete, seal, report)."""
+
+import shutil
+from dataclasses import asdict
+
+from dateutil.relativedelta import relativedelta
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from policies.errors import LetheError
+from policies.lifecycle import RunEvent, RunStatus, TicketEvent, TicketStatus
+from services import audit, corpus_index, keys, sealed_items, telemetry
+from services.installation import Installation
+from services.intake.desk import request_of
+from services.intake.packs import Packs
+from services.reports.collect import report_ticket
+from services.serving.swap import request_swap, wait_confirmed
+from services.store.engine import Store
+from services.store.releases import get_desired
+from services.store.runs import get_run, tickets_of, transition_run
+from services.store.steps import begin_step, end_step
+from services.store.tables import ForgetSet, SealedIdentity, Ticket
+from services.store.tickets import transition_ticket
+from services.store.types import utc_now
+from services.ticket import decision_of, subject_set
+
+ACTOR = "system:swap"
+
+
+def swap(installation: Installation, store: Store, run_id: str, attempt: int) -> str:
+    """Make the run's release the one that is served, and wait until every replica has said so.
+
+    Raises:
+        LetheError: ``swap.refused``, ``swap.timeout``: the run stays as it is and the swap is tried again.
+            ``desired_state.parent``: somebody moved the desired state meanwhile; nothing is swapped.
+    """
+    with store.write() as session:
+        run = get_run(session, run_id)
+        if run.status != RunStatus.SWAPPING:
+            return run.status
+        begin_step(session, run_id, "swap", attempt)
+        desired = get_desired(session, run.base_digest)
+        generation = desired.generation
+        assert run.release_digest is not None
+        if desired.release_digest != run.release_digest:
+            if desired.release_digest != run.parent_digest:
+                raise LetheError("desired_state.parent", "The release's parent is no longer the one that is served.")
+            generation = request_swap(session, run.base_digest, run.release_digest, generation, actor=ACTOR)
+    settings = installation.settings.serving
+    timeout = settings.prepare_timeout_s + settings.drain_timeout_s
+    receipt = wait_confirmed(store, run.base_digest, generation, timeout, min_ready=settings.min_ready)
+    telemetry.record_swap(receipt.seconds, outcome="ok")
+    with store.write() as session:
+        replicas = [{**asdict(one), "acked_at": one.acked_at.isoformat()} for one in receipt.replicas]
+        result = {"generation": generation, "digest": receipt.digest, "seconds": receipt.seconds, "replicas": replicas}
+        end_step(session, run_id, "swap", attempt, result)
+        for ticket in tickets_of(session, run_id):
+            if ticket.status == TicketStatus.IN_RUN:
+                transition_ticket(session, ticket.ticket_id, TicketEvent.SWAP_CONFIRMED, actor=ACTOR)
+                telemetry.count_ticket(TicketStatus.COMPLETED)
+        return transition_run(session, run_id, RunEvent.SWAPPED, actor=ACTOR, attempt=attempt).status
+
+
+def close(installation: Installation, store: Store, run_id: str, attempt: int) -> str:
+    """Delete what the run no longer needs, seal what the policy keeps, and write the reports.
+
+    Everything here can be done twice. What is deleted and what stays: design.md, decision 12.
+    """
+    with store.write() as session:
+        run = get_run(session, run_id)
+        if run.status != RunStatus.REPORTING:
+            return run.status
+        begin_step(session, run_id, "report", attempt)
+    _forget_working_data(installation, store, run_id)
+    with store.write() as session:
+        audit.checkpoint(session, keys.load_private(installation.settings, "audit"))
+    with store.read() as session:
+        tickets = [ticket.ticket_id for ticket in tickets_of(session, run_id)]
+    for ticket_id in tickets:
+        report_ticket(installation, store, ticket_id)
+    with store.write() as session:
+        end_step(session, run_id, "report", attempt, {"reports": len(tickets)})
+        return transition_run(session, run_id, RunEvent.REPORTED, actor=ACTOR, attempt=attempt).status
+
+
+def _forget_working_data(installation: Installation, store: Store, run_id: str) -> None:
+    with store.write() as session:
+        erased: list[str] = []
+        for ticket in tickets_of(session, run_id):
+            row = session.get(ForgetSet, ticket.ticket_id)
+            if row is not None and row.ciphertext is not None:
+                ids = subject_set(session, ticket).records.forget
+                corpus_index.note_erased(session, ticket.ticket_id, ids)
+                erased += ids
+        session.flush()
+    # The note is committed first: an index that is built anew after a crash leaves the records out all the same.
+    corpus_index.erase_from_index(installation, erased)
+    packs = Packs(installation.settings.policy)
+    with store.write() as session:
+        for ticket in tickets_of(session, run_id):
+            decision = decision_of(ticket)
+            purposes = {sealed_items.AUGMENTED}
+            if decision.keep_probes == "none":
+                purposes |= {sealed_items.PROBES, sealed_items.REPLAY}
+            sealed_items.drop(session, ticket.ticket_id, purposes)
+            for item in sealed_items.items_of(session, ticket.ticket_id):
+                months = packs.get(ticket.regime).retention.sealed_months
+                item.expires_at = item.expires_at or utc_now() + relativedelta(months=months)
+            _keep_evidence(session, ticket)
+            session.execute(delete(SealedIdentity).where(SealedIdentity.subject_ref == ticket.subject_ref))
+            row = session.get(ForgetSet, ticket.ticket_id)
+            if row is not None:
+                row.ciphertext = None
+        session.flush()
+    store.scrub()
+    shutil.rmtree(installation.path("runs", run_id), ignore_errors=True)
+
+
+def _keep_evidence(session: Session, ticket: Ticket) -> None:
+    """How the requester was recognised is evidence, and holds a reference only; it outlives the raw identity."""
+    if "identity" not in ticket.acts and session.get(SealedIdentity, ticket.subject_ref) is not None:
+        evidence = request_of(session, ticket).identity
+        if evidence is not None:
+            ticket.acts = {**ticket.acts, "identity": evidence.model_dump(mode="json")}

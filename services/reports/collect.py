@@ -1,0 +1,381 @@
+"""Gathers what a report is made of from the store, and writes the report's files."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from policies.ticket import IdentityEvidence
+from services import sealed_items, sealing
+from services.installation import Installation
+from services.reports.build import build_report
+from services.reports.data import (
+    ApprovalPart,
+    AuditPart,
+    CheckPart,
+    CurvePart,
+    DataPart,
+    DeploymentPart,
+    HoldCheckPart,
+    IdentityPart,
+    LegalPart,
+    MeasuringPart,
+    MethodPart,
+    ModelPart,
+    RemainPart,
+    ReplicaPart,
+    ReportData,
+    ReviewPart,
+    ScopePart,
+    TicketPart,
+    TimelinePart,
+    VerdictPart,
+)
+from services.reports.write import write_built
+from services.store.engine import Store
+from services.store.runs import runs_of
+from services.store.steps import steps_of
+from services.store.tables import (
+    AuditCheckpointRow,
+    AuditEntryRow,
+    ForgetSet,
+    LookupHash,
+    MatchReview,
+    Report,
+    Run,
+    RunStep,
+    Ticket,
+)
+from services.store.tickets import get_ticket, history
+from services.store.types import utc_now
+from services.ticket import decision_of
+
+Results = Mapping[str, Mapping[str, Any]]
+
+LIMITS = (
+    "Approximate unlearning by a LoRA adapter: the base's own weights are unchanged and are never served.",
+    "An audit of outputs is a lower bound on what can be extracted.",
+)
+NOT_SEARCHED = (
+    "Backups of the training corpus.",
+    "Merged or quantised copies of the model outside this installation.",
+    "Caches, RAG indexes and copies held by vendors.",
+)
+
+
+def report_ticket(installation: Installation, store: Store, ticket_id: str) -> dict[str, Any]:
+    """Build a ticket's report, write it as JSON and HTML, and enter it in the store; the report.
+
+    Writing it again replaces it: the digest in the store is that of the newest.
+    """
+    with store.read() as session:
+        data = collect(session, ticket_id)
+    report = build_report(data)
+    written = write_built(report, installation.path("reports", ticket_id))
+    with store.write() as session:
+        run = _last_run(session, ticket_id)
+        session.merge(
+            Report(
+                ticket_id=ticket_id,
+                run_id=run.run_id if run else None,
+                json_path=str(written.json_path),
+                html_path=str(written.html_path),
+                digest=written.digest,
+                created_at=utc_now(),
+            )
+        )
+    return report
+
+
+def collect(session: Session, ticket_id: str) -> ReportData:
+    """What the store knows of a ticket, as the parts of a report; what it does not know is None."""
+    ticket = get_ticket(session, ticket_id)
+    run = _last_run(session, ticket_id)
+    steps = steps_of(session, run.run_id) if run else {}
+    results = {name: step.result or {} for name, step in steps.items()}
+    return ReportData(
+        generated_at=utc_now(),
+        ticket=_ticket(ticket),
+        identity=_identity(ticket),
+        legal=_legal(ticket),
+        scope=_scope(session, ticket),
+        data=_data(session, ticket, results),
+        model=_model(results),
+        method=_method(run, results),
+        verdict=_verdict(results),
+        measuring=_measuring(ticket, results),
+        deployment=_deployment(steps, results),
+        audit=_audit(session, ticket),
+        remains=_remains(session, ticket),
+        timeline=_timeline(session, ticket, steps),
+        training=_curve(results),
+        why_missing=dict(_WHY),
+    )
+
+
+_WHY = {
+    "data.deletion": "This version does not delete source records: the controller deletes them and records it.",
+    "notices": "This version sends no notices.",
+    "model.container_digest": "The services do not run in a container.",
+    "measuring.attacks": "This version runs no attacks.",
+    "measuring.retrained_reference": "No control was trained.",
+    "deployment.caches_cleared": "The gateway keeps no cache; the engine drops an adapter's state with the adapter.",
+    "deployment.suppressed_from": "This version does not suppress output before the swap.",
+    "deployment.suppressed_until": "This version does not suppress output before the swap.",
+}
+
+
+def _last_run(session: Session, ticket_id: str) -> Run | None:
+    runs = runs_of(session, ticket_id)
+    return runs[-1] if runs else None
+
+
+def _ticket(ticket: Ticket) -> TicketPart:
+    return TicketPart(
+        ticket_id=ticket.ticket_id,
+        subject_ref=ticket.subject_ref,
+        regime=ticket.regime,
+        status=ticket.status,
+        base=ticket.base,
+        channel=ticket.channel,
+        entered_by=ticket.entered_by,
+        submitted_at=ticket.submitted_at,
+        received_at=ticket.received_at,
+        answered_at=ticket.closed_at,
+    )
+
+
+def _identity(ticket: Ticket) -> IdentityPart | None:
+    if "identity" not in ticket.acts:
+        return None
+    evidence = IdentityEvidence.model_validate_json(json.dumps(ticket.acts["identity"]))
+    return IdentityPart(**evidence.model_dump())
+
+
+def _legal(ticket: Ticket) -> LegalPart | None:
+    if ticket.decision is None:
+        return None
+    approvals = tuple(
+        ApprovalPart(by=one["by"], role=one["role"] or "none", at=datetime.fromisoformat(one["at"]))
+        for one in ticket.approvals
+    )
+    decision = decision_of(ticket)
+    hold = HoldCheckPart(checked_at=decision.decided_at, found=ticket.legal_hold)
+    return LegalPart(decision=decision, approvals=approvals, hold_check=hold)
+
+
+def _scope(session: Session, ticket: Ticket) -> ScopePart | None:
+    row = session.get(ForgetSet, ticket.ticket_id)
+    if row is None:
+        return None
+    counts = row.counts
+    levels = ("certain", "probable", "ambiguous")
+    return ScopePart(
+        forget_set_digest=row.digest,
+        records=counts["records"],
+        facts=counts.get("facts"),
+        matches={level: counts[f"matches_{level}"] for level in levels},  # type: ignore[misc]
+        searched=("The training corpus that the settings name, by its subject index.",),
+        not_searched=NOT_SEARCHED,
+        review=_review(session, ticket),
+    )
+
+
+def _review(session: Session, ticket: Ticket) -> ReviewPart | None:
+    rows = list(session.scalars(select(MatchReview).where(MatchReview.ticket_id == ticket.ticket_id)))
+    decided = [row for row in rows if row.decided_at is not None and row.decided_by is not None]
+    if not decided:
+        return None
+    last = max(decided, key=lambda row: row.decided_at or datetime.min.replace(tzinfo=UTC))
+    assert last.decided_by is not None
+    assert last.decided_at is not None
+    return ReviewPart(
+        reviewed_by=last.decided_by,
+        at=last.decided_at,
+        confirmed=sum(row.decision == "confirm" for row in decided),
+        rejected=sum(row.decision == "deny" for row in decided),
+    )
+
+
+def _data(session: Session, ticket: Ticket, results: Results) -> DataPart | None:
+    if "augment" not in results:
+        return None
+    made, checked = results["augment"], results.get("check", {})
+    checks = tuple(CheckPart(expectation=r["expectation"], success=r["success"]) for r in checked.get("results", ()))
+    return DataPart(
+        corpus_digest=made.get("corpus_digest"),
+        augmented_digest=made.get("digest"),
+        retain_digest=made.get("retain_digest"),
+        neighbour_digest=made.get("neighbour_digest"),
+        evaluation_digest=made.get("evaluation_digest"),
+        augmented_rows=made.get("rows"),
+        negative_rows=made.get("negative_rows"),
+        uncovered_facts=len(made["uncovered"]) if "uncovered" in made else None,
+        augmenter=made.get("augmenter"),
+        sent_outside=made.get("sent_outside"),
+        checks=checks or None,
+    )
+
+
+def _model(results: Results) -> ModelPart | None:
+    trained, released = results.get("train"), results.get("release", {})
+    if not trained:
+        return None
+    final = results.get("verify", {}).get("retried_from_base", {}).get("training") or trained
+    return ModelPart(
+        base_digest=trained["base_digest"],
+        adapter_before=trained.get("parent"),
+        adapter_after=released.get("digest"),
+        signer=released.get("signer"),
+        code_version=trained.get("code_version"),
+        device=trained.get("device"),
+        dtype=trained.get("dtype"),
+        quantisation="none",
+        seed=final.get("seed"),
+        settings=final.get("settings"),
+        versions=trained.get("versions"),
+        training_seconds=final.get("seconds"),
+    )
+
+
+def _method(run: Run | None, results: Results) -> MethodPart | None:
+    if run is None:
+        return None
+    uncovered = len(results.get("augment", {}).get("uncovered", ()))
+    side = (f"{uncovered} fact(s) got too few training rows.",) if uncovered else ()
+    return MethodPart(name=run.method, exact=False, limits=LIMITS, side_effects=side)
+
+
+def _verdict(results: Results) -> VerdictPart | None:
+    verdict = results.get("verify", {}).get("verdict")
+    return VerdictPart.model_validate(verdict) if verdict else None
+
+
+def _measuring(ticket: Ticket, results: Results) -> MeasuringPart | None:
+    found = results.get("verify")
+    if not found:
+        return None
+    return MeasuringPart(
+        decided_at=datetime.fromisoformat(found["decided_at"]),
+        signed_by=results.get("release", {}).get("verdict_signer"),
+        release_subject=ticket.subject_ref,
+    )
+
+
+def _deployment(steps: Mapping[str, RunStep], results: Results) -> DeploymentPart | None:
+    swapped = results.get("swap")
+    if not swapped:
+        return None
+    return DeploymentPart(
+        release_digest=swapped["digest"],
+        generation=swapped["generation"],
+        released_at=steps["release"].ended_at,
+        activated_at=steps["swap"].ended_at,
+        replicas=tuple(
+            ReplicaPart(
+                replica=one["replica_id"],
+                digest=one["digest"],
+                acknowledged_at=datetime.fromisoformat(one["acked_at"]),
+            )
+            for one in swapped["replicas"]
+        ),
+        probe_passed=True,  # a replica acknowledges only after its canary prompt was answered
+    )
+
+
+def _audit(session: Session, ticket: Ticket) -> AuditPart | None:
+    first = session.get(AuditEntryRow, 1)
+    last = session.scalar(select(AuditEntryRow).order_by(AuditEntryRow.seq.desc()).limit(1))
+    if first is None or last is None:
+        return None
+    commitment = sealing.commitment(session, ticket.subject_ref)
+    mine = select(func.min(AuditEntryRow.seq), func.max(AuditEntryRow.seq))
+    low, high = session.execute(mine.where(AuditEntryRow.subject_commitment == commitment)).one()
+    signed = session.scalar(select(AuditCheckpointRow).order_by(AuditCheckpointRow.size.desc()).limit(1))
+    checkpoint = None
+    if signed is not None:
+        fields = ("size", "head", "at", "key_id", "signature")
+        checkpoint = {field: getattr(signed, field) for field in fields}
+    return AuditPart(
+        origin=json.loads(first.payload)["origin"],
+        entries=last.seq,
+        first_entry=low,
+        last_entry=high,
+        head=last.hash,
+        checkpoint=checkpoint,
+    )
+
+
+_SEALED = "AES-256-GCM under the subject's own key, which is wrapped by a key outside the database"
+_WHAT = {
+    sealed_items.PROBES: "Probes: held-out questions with their gold answers",
+    sealed_items.REPLAY: "Replay rows: questions about the subject with vague answers",
+    sealed_items.AUGMENTED: "The augmented set of a run",
+}
+
+
+def _remains(session: Session, ticket: Ticket) -> tuple[RemainPart, ...]:
+    parts = [
+        RemainPart(
+            what="The subject's records in the training corpus and in copies of it",
+            where="With the controller; the subject index no longer holds them",
+            sealed="Not by Lethe",
+            ground="Deleting source records is the controller's act; this version does not do it",
+        ),
+        RemainPart(
+            what="What the base model's own weights hold",
+            where="The base directory; the base is never served without a released adapter",
+            sealed="Not sealed",
+            ground="The method is approximate: an adapter suppresses and overwrites, the base stays for later runs",
+        ),
+    ]
+    for item in sealed_items.items_of(session, ticket.ticket_id):
+        parts.append(
+            RemainPart(
+                what=_WHAT[item.purpose],
+                where="Table sealed_items of the store",
+                sealed=_SEALED,
+                ground=item.ground,
+                until=item.expires_at,
+            )
+        )
+    hashes = session.scalar(
+        select(func.count()).select_from(LookupHash).where(LookupHash.subject_ref == ticket.subject_ref)
+    )
+    if hashes:
+        parts.append(
+            RemainPart(
+                what=f"{hashes} keyed hashes of the subject's identifiers",
+                where="Table lookup_hashes of the store",
+                sealed="HMAC-SHA-256 under the installation's lookup key",
+                ground="To recognise a repeated request",
+            )
+        )
+    return tuple(parts)
+
+
+def _timeline(session: Session, ticket: Ticket, steps: Mapping[str, RunStep]) -> tuple[TimelinePart, ...]:
+    acts = [
+        TimelinePart(step=f"ticket.{event.event}", started_at=event.at, ended_at=event.at)
+        for event in history(session, ticket.ticket_id)
+    ]
+    work = [
+        TimelinePart(
+            step=f"run.{name}", started_at=step.started_at, ended_at=step.ended_at, attempt=max(1, step.attempt + 1)
+        )
+        for name, step in steps.items()
+    ]
+    return tuple(sorted([*acts, *work], key=lambda part: part.started_at))
+
+
+def _curve(results: Results) -> CurvePart | None:
+    trained = results.get("verify", {}).get("retried_from_base", {}).get("training") or results.get("train", {})
+    curve = trained.get("curve")
+    if not curve:
+        return None
+    return CurvePart(
+        steps=tuple(curve["steps"]), terms={name: tuple(values) for name, values in curve["terms"].items()}
+    )

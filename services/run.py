@@ -1,0 +1,252 @@
+"""The way of a run: augmented set, data checks, adapter, verdict, release; then swap and report.
+
+Each step can be called, tested and resumed alone: it does nothing if the run is past it. A run is worked on by the
+unlearning service up to its release and by the intake from there, because a swap must not wait for the next run.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from policies.errors import LetheError
+from policies.lifecycle import CLOSED_RUN, RunEvent, RunStatus, TicketEvent, TicketStatus
+from services import jobs
+from services.installation import Installation
+from services.store.engine import Store
+from services.store.releases import add_release
+from services.store.runs import get_run, tickets_of, transition_run, write_progress
+from services.store.steps import begin_step, end_step, steps_of
+from services.store.tickets import transition_ticket
+from services.unlearning.runners import Runners
+
+ACTOR = "system:unlearning"
+_PROGRESS_S = 0.5
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What the steps of a run work with in the unlearning service."""
+
+    installation: Installation
+    store: Store
+    runners: Runners
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: the status in which it is due, the work, and the event that its success is.
+
+    Attributes:
+        name: In the store, in progress and in the report.
+        due: The status in which the run waits for it.
+        event: What happens to the run when the work is done.
+        work: Does it; gets the run's id and the attempt.
+    """
+
+    name: str
+    due: RunStatus
+    event: RunEvent
+    work: Callable[[Workshop, str, int], Result]
+
+
+class Refused(LetheError):
+    """A step that was done and whose outcome ends the run: the checks failed, the verdict is no.
+
+    Args:
+        code: A registered code.
+        message: For the ticket.
+        run_event: What it is for the run.
+        ticket_event: What it is for the run's tickets.
+        result: What the step found, for the report.
+    """
+
+    def __init__(
+        self, code: str, message: str, run_event: RunEvent, ticket_event: TicketEvent, result: Mapping[str, Any]
+    ) -> None:
+        super().__init__(code, message)
+        self.run_event = run_event
+        self.ticket_event = ticket_event
+        self.result = dict(result)
+
+
+def _ask_runner(
+    workshop: Workshop, run_id: str, attempt: int, op: str, args: Mapping[str, Any] | None = None
+) -> Result:
+    """Call the run's child; its progress goes to the store, a cancel that the store holds goes to the child."""
+    last = 0.0
+    cancel = False
+
+    def progress(data: Mapping[str, Any]) -> None:
+        nonlocal last, cancel
+        if time.monotonic() - last >= _PROGRESS_S:
+            last = time.monotonic()
+            with workshop.store.write() as session:
+                cancel = write_progress(session, run_id, attempt, {"step": op, **data})
+
+    runner = workshop.runners.of(run_id)
+    try:
+        return runner.call(op, {"run_id": run_id, **(args or {})}, progress=progress, should_cancel=lambda: cancel)
+    except LetheError as error:
+        if error.code == "runner.died":
+            workshop.runners.end()
+        raise
+
+
+def augment(workshop: Workshop, run_id: str, attempt: int) -> Result:
+    """Make and seal the augmented set and the probes of every ticket of the run."""
+    return _ask_runner(workshop, run_id, attempt, "augment")
+
+
+def check(workshop: Workshop, run_id: str, attempt: int) -> Result:
+    """Hold the augmented set against the data checks.
+
+    Raises:
+        Refused: ``checks.quarantined``.
+    """
+    found = _ask_runner(workshop, run_id, attempt, "check")
+    if not found["success"]:
+        failed = ", ".join(one["expectation"] for one in found["results"] if not one["success"])
+        message = f"The augmented set failed: {failed}."
+        raise Refused("checks.quarantined", message, RunEvent.QUARANTINE, TicketEvent.RUN_QUARANTINED, found)
+    return found
+
+
+def train(workshop: Workshop, run_id: str, attempt: int) -> Result:
+    """Train from the last release, or go on from the last checkpoint of an attempt that died."""
+    return _ask_runner(workshop, run_id, attempt, "train", {"start": "release"})
+
+
+def verify(workshop: Workshop, run_id: str, attempt: int) -> Result:
+    """Measure and decide. An adapter that a warm start spoilt is made once more, from the base, before it counts.
+
+    Raises:
+        Refused: ``verdict.rejected``, with every reason in the result.
+    """
+    with workshop.store.read() as session:
+        trained = steps_of(session, run_id)["train"].result or {}
+    found = _ask_runner(workshop, run_id, attempt, "verify", {"directory": trained["directory"]})
+    if found["outcome"] != "accepted" and trained["start"] == "release":
+        again = _ask_runner(workshop, run_id, attempt, "train", {"start": "base"})
+        found = {
+            **_ask_runner(workshop, run_id, attempt, "verify", {"directory": again["directory"]}),
+            "retried_from_base": {"first": found, "training": again},
+        }
+    if found["outcome"] != "accepted":
+        message = f"The verdict is {found['outcome']}: {len(found['reasons'])} threshold(s) not reached."
+        raise Refused("verdict.rejected", message, RunEvent.REJECT, TicketEvent.RUN_REJECTED, found)
+    return found
+
+
+def release(workshop: Workshop, run_id: str, attempt: int) -> Result:
+    """Seal and sign the adapter with its verdict, and enter it among the releases."""
+    sealed = _ask_runner(workshop, run_id, attempt, "release")
+    with workshop.store.write() as session:
+        add_release(
+            session,
+            digest=sealed["digest"],
+            base_digest=sealed["base_digest"],
+            path=sealed["path"],
+            watermark=sealed["watermark"],
+            verdict=sealed["verdict"],
+            actor=ACTOR,
+            parent_digest=sealed["parent"],
+            run_id=run_id,
+        )
+    return sealed
+
+
+STEPS = (
+    Step("augment", RunStatus.AUGMENTING, RunEvent.AUGMENTED, augment),
+    Step("check", RunStatus.CHECKING, RunEvent.CHECKED, check),
+    Step("train", RunStatus.TRAINING, RunEvent.TRAINED, train),
+    Step("verify", RunStatus.VERIFYING, RunEvent.VERIFIED, verify),
+    Step("release", RunStatus.RELEASING, RunEvent.RELEASED, release),
+)
+
+
+def take(workshop: Workshop, run_id: str, step: Step, attempt: int) -> str:
+    """Do one step, unless the run is past it; the status that follows.
+
+    Raises:
+        LetheError: Whatever the step raises; ``run.stale_attempt`` where a newer attempt has taken over.
+    """
+    with workshop.store.write() as session:
+        if get_run(session, run_id).status != step.due:
+            return str(get_run(session, run_id).status)
+        begin_step(session, run_id, step.name, attempt)
+    result = step.work(workshop, run_id, attempt)
+    with workshop.store.write() as session:
+        end_step(session, run_id, step.name, attempt, result)
+        run = transition_run(
+            session,
+            run_id,
+            step.event,
+            actor=ACTOR,
+            attempt=attempt,
+            checks_passed=True if step.event is RunEvent.CHECKED else None,
+            verdict_passed=True if step.event is RunEvent.VERIFIED else None,
+            release_digest=result.get("digest") if step.event is RunEvent.RELEASED else None,
+        )
+        return str(run.status)
+
+
+def begin(workshop: Workshop, run_id: str, attempt: int) -> str:
+    """Start a planned run."""
+    with workshop.store.write() as session:
+        if get_run(session, run_id).status != RunStatus.PLANNED:
+            return str(get_run(session, run_id).status)
+        return str(transition_run(session, run_id, RunEvent.START, actor=ACTOR, attempt=attempt).status)
+
+
+def give_up(workshop: Workshop, run_id: str, attempt: int, error: LetheError, step: str) -> str:
+    """End a run that cannot go on, and tell its tickets why; nothing was swapped.
+
+    A cancelled run leaves its tickets ready for the next one; only the ticket that was held or withdrawn is not.
+    """
+    run_event, ticket_event = RunEvent.FAIL, TicketEvent.RUN_FAILED
+    if isinstance(error, Refused):
+        run_event, ticket_event = error.run_event, error.ticket_event
+    elif error.code == "unlearn.cancelled":
+        run_event, ticket_event = RunEvent.CANCEL, TicketEvent.RUN_CANCELLED
+    with workshop.store.write() as session:
+        if get_run(session, run_id).status in CLOSED_RUN:
+            return str(get_run(session, run_id).status)
+        if isinstance(error, Refused):
+            end_step(session, run_id, step, attempt, error.result)
+        for ticket in tickets_of(session, run_id):
+            if ticket.status == TicketStatus.IN_RUN:
+                transition_ticket(session, ticket.ticket_id, ticket_event, actor=ACTOR, reason_code=error.code)
+        run = transition_run(
+            session,
+            run_id,
+            run_event,
+            actor=ACTOR,
+            attempt=attempt,
+            reason_code=error.code,
+            checks_passed=False if run_event is RunEvent.QUARANTINE else None,
+            verdict_passed=False if run_event is RunEvent.REJECT else None,
+        )
+        return str(run.status)
+
+
+def carry_out(workshop: Workshop, run_id: str) -> str:
+    """The body of the durable job: every step in order, until the release is made or the run has ended."""
+    attempt = jobs.current().attempt
+    due = "begin"
+    try:
+        jobs.step("begin", begin, workshop, run_id, attempt)
+        for step in STEPS:
+            due = step.name
+            status = jobs.step(step.name, take, workshop, run_id, step, attempt)
+            if status in CLOSED_RUN:
+                return status
+        return "released"
+    except LetheError as error:
+        if error.code in {"run.stale_attempt", "jobs.stale_attempt"}:
+            raise
+        return jobs.step("give_up", give_up, workshop, run_id, attempt, error, due)
+    finally:
+        workshop.runners.end()

@@ -1,0 +1,213 @@
+"""What a run works on: the tickets' records, rows and probes, opened from their seals inside the runner only."""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from pipelines.augment.augmented import AugmentedSet, as_replay
+from pipelines.augment.leak import secrets_from_records
+from pipelines.augment.probes import probes_from_corpus, probes_from_records
+from pipelines.corpus.index import SubjectIndex
+from pipelines.corpus.load import CorpusProbe
+from pipelines.rows import Probe, ProbeGroup, RowKind, Secret, TrainRow
+from policies.lifecycle import TicketStatus
+from policies.record import Record
+from services import sealed_items
+from services.store.runs import tickets_of
+from services.store.tickets import get_ticket
+from services.ticket import subject_set
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One ticket of the run with its records."""
+
+    ticket_id: str
+    subject_ref: str
+    names: tuple[str, ...]
+    forget: tuple[Record, ...]
+    own_public: tuple[Record, ...]
+    neighbours: tuple[Record, ...]
+    retain: tuple[Record, ...]
+    hold_out: tuple[Record, ...]
+    generic: tuple[Record, ...]
+
+    @property
+    def forget_facts(self) -> frozenset[str]:
+        """Facts that are to be forgotten."""
+        return frozenset(record.fact_id for record in self.forget)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A person who was forgotten before, as far as the policy lets it be kept."""
+
+    ticket_id: str
+    subject_ref: str
+    probes: tuple[Probe, ...]
+    replay: tuple[TrainRow, ...]
+
+
+def load_subjects(session: Session, run_id: str, index: SubjectIndex) -> list[Subject]:
+    """The run's tickets with their records.
+
+    A record that another ticket of the run forgets, or that was erased since the set was settled, is in nobody's
+    retain, neighbour or hold-out set: training must not teach it again.
+    """
+    tickets = tickets_of(session, run_id)
+    sets = {ticket.ticket_id: subject_set(session, ticket) for ticket in tickets}
+    forgotten = {record_id for found in sets.values() for record_id in (*found.records.forget, *found.records.pending)}
+
+    def others(ids: Iterable[str]) -> tuple[Record, ...]:
+        return tuple(index.records(one for one in ids if one not in forgotten))
+
+    return [
+        Subject(
+            ticket_id=ticket.ticket_id,
+            subject_ref=ticket.subject_ref,
+            names=sets[ticket.ticket_id].names,
+            forget=tuple(index.records(sets[ticket.ticket_id].records.forget)),
+            own_public=others(sets[ticket.ticket_id].records.exempt),
+            neighbours=others(sets[ticket.ticket_id].records.neighbours),
+            retain=others(sets[ticket.ticket_id].records.retain),
+            hold_out=others(sets[ticket.ticket_id].records.hold_out),
+            generic=others(sets[ticket.ticket_id].records.generic),
+        )
+        for ticket in tickets
+    ]
+
+
+def load_earlier(session: Session) -> list[Earlier]:
+    """Everyone who was forgotten before and whose policy keeps probes."""
+    found = []
+    for ticket_id in sealed_items.tickets_with(session, sealed_items.PROBES):
+        ticket = get_ticket(session, ticket_id)
+        if ticket.status == TicketStatus.COMPLETED:
+            probes = tuple(_probe(row) for row in sealed_items.get(session, ticket_id, sealed_items.PROBES))
+            replay = tuple(_row(row) for row in sealed_items.get(session, ticket_id, sealed_items.REPLAY))
+            found.append(Earlier(ticket_id, ticket.subject_ref, probes, replay))
+    return found
+
+
+def secrets_of(subjects: Sequence[Subject], earlier: Sequence[Earlier]) -> tuple[Secret, ...]:
+    """What no row may hold: everything that this run forgets, and what earlier runs forgot."""
+    names = [name for subject in subjects for name in subject.names]
+    secrets = [one for subject in subjects for one in secrets_from_records(subject.forget, names)]
+    for person in earlier:
+        by_fact: dict[str, list[Probe]] = {}
+        for probe in person.probes:
+            if probe.group is ProbeGroup.FORGET:
+                by_fact.setdefault(probe.fact, []).append(probe)
+        records = [
+            Record(record_id=p.probe_id, question=p.question, answer=p.answer, fact=p.fact, value=p.value)
+            for probes in by_fact.values()
+            for p in probes
+        ]
+        known = {name for probe in person.probes for name in probe.names}
+        secrets += secrets_from_records(records, [*names, *sorted(known)])
+    return tuple(secrets)
+
+
+def make_probes(
+    subject: Subject,
+    corpus_probes: Sequence[CorpusProbe],
+    secrets: Sequence[Secret],
+    gone: frozenset[str],
+    seed: int,
+) -> tuple[Probe, ...]:
+    """Held-out questions for one subject: the corpus' own, or new wordings of its records.
+
+    Args:
+        subject: Whose.
+        corpus_probes: All that the corpus has; empty for most corpora.
+        secrets: Of the run and of earlier ones: a kept fact that shares a value measures nothing.
+        gone: Facts of other tickets and of people forgotten before.
+        seed: Of the samples.
+    """
+    ref, names = subject.subject_ref, subject.names
+    if corpus_probes:
+        own = {record.fact_id for record in subject.own_public}
+        return probes_from_corpus(
+            corpus_probes,
+            subject=ref,
+            names=names,
+            forget_facts=subject.forget_facts,
+            own_public_facts=own,
+            secrets=secrets,
+            seed=seed,
+            forgotten_before=gone,
+        )
+    made = [
+        probes_from_records(subject.forget, group=ProbeGroup.FORGET, subject=ref, names=names, seed=seed, limit=240),
+        probes_from_records(
+            subject.own_public,
+            group=ProbeGroup.OWN_PUBLIC,
+            subject=ref,
+            names=names,
+            seed=seed,
+            limit=60,
+            secrets=secrets,
+        ),
+        probes_from_records(
+            (*subject.hold_out, *subject.retain),
+            group=ProbeGroup.RETAIN,
+            subject=None,
+            names=(),
+            seed=seed,
+            limit=400,
+            secrets=secrets,
+        ),
+    ]
+    return tuple(probe for group in made for probe in group)
+
+
+def save_subject(
+    session: Session, subject: Subject, augmented: AugmentedSet, probes: Sequence[Probe], *, ground: str
+) -> None:
+    """Seal a ticket's rows and probes; the probes about others go with the run."""
+    own = [asdict(probe) for probe in probes if probe.group is not ProbeGroup.RETAIN]
+    others = [asdict(probe) for probe in probes if probe.group is ProbeGroup.RETAIN]
+    rows = {"set": _dump(augmented), "retain_probes": others}
+    ref, ticket = subject.subject_ref, subject.ticket_id
+    sealed_items.put(session, ref, ticket, sealed_items.AUGMENTED, rows, ground="run")
+    sealed_items.put(session, ref, ticket, sealed_items.PROBES, own, ground=ground)
+
+
+def load_rows(session: Session, ticket_id: str) -> tuple[AugmentedSet, tuple[Probe, ...]]:
+    """A ticket's augmented set, and its probes: about the subject and about others."""
+    sealed = sealed_items.get(session, ticket_id, sealed_items.AUGMENTED)
+    own = sealed_items.get(session, ticket_id, sealed_items.PROBES)
+    return _load(sealed["set"]), tuple(_probe(row) for row in (*own, *sealed["retain_probes"]))
+
+
+def save_replay(session: Session, ticket_id: str, subject_ref: str, limit: int, *, seed: int, ground: str) -> int:
+    """Seal the rows about a subject that later trainings replay: facts in turn, at most ``limit``; how many."""
+    augmented = _load(sealed_items.get(session, ticket_id, sealed_items.AUGMENTED)["set"])
+    rows = [asdict(row) for row in as_replay(augmented.rows, limit, seed)]
+    sealed_items.put(session, subject_ref, ticket_id, sealed_items.REPLAY, rows, ground=ground)
+    return len(rows)
+
+
+def _dump(augmented: AugmentedSet) -> str:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "set"
+        augmented.save(path)
+        return path.read_text(encoding="utf-8")
+
+
+def _load(text: str) -> AugmentedSet:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "set"
+        path.write_text(text, encoding="utf-8")
+        return AugmentedSet.load(path)
+
+
+def _probe(row: dict[str, object]) -> Probe:
+    return Probe(**{**row, "group": ProbeGroup(str(row["group"])), "names": tuple(row["names"])})  # type: ignore[arg-type]
+
+
+def _row(row: dict[str, object]) -> TrainRow:
+    return TrainRow(**{**row, "kind": RowKind(str(row["kind"]))})  # type: ignore[arg-type]

@@ -1,0 +1,412 @@
+"""What the runner does, one function an operation: augment, check, train, verify, release.
+
+This module runs in the child only. Every operation can be repeated: it reads what the ones before left (sealed in the
+store, checkpoints below runs/<run>), and writes under names that do not change.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.orm import Session as DbSession
+
+from pipelines.augment.augmented import AugmentedSet, as_replay, merge
+from pipelines.augment.port import Augmenter
+from pipelines.augment.settings import AugmentSettings
+from pipelines.corpus.index import SubjectIndex
+from pipelines.corpus.load import load_probes
+from pipelines.model import LoadedModel
+from pipelines.rows import Probe, ProbeGroup, RowKind, Secret
+from policies.canonical import canonical_json, keyed_digest
+from policies.errors import LetheError
+from policies.lifecycle import RunStatus
+from policies.thresholds import Thresholds, strictest
+from services import keys
+from services.corpus_index import index_path
+from services.installation import open_installation
+from services.sealing import ring_of
+from services.settings import Settings
+from services.store.releases import get_release
+from services.store.runs import get_run, runs_of, tickets_of
+from services.store.steps import steps_of
+from services.store.tables import Run
+from services.store.types import utc_now
+from services.ticket import decision_of
+from services.unlearning import material
+from services.unlearning.protocol import Operation, Session
+
+if TYPE_CHECKING:
+    from pipelines.unlearn.settings import UnlearnSettings
+    from pipelines.verify.measure import SubjectMeasurement
+
+Result = dict[str, Any]
+
+# Replay rows of all people forgotten before, together; each keeps this many sealed.
+REPLAY_BUDGET = 600
+REPLAY_KEPT = 300
+GROUND = "GDPR Art. 5(2)"  # accountability: later releases are measured for the person again
+
+
+def operations(settings: Settings) -> Mapping[str, Operation]:
+    """The runner's operations by name."""
+    bench = Bench(settings)
+    return {
+        "augment": bench.augment,
+        "check": bench.check,
+        "train": bench.train,
+        "verify": bench.verify,
+        "release": bench.release,
+    }
+
+
+class Bench:
+    """The runner's state: the base is loaded once, the material of a run is opened when it is needed.
+
+    Args:
+        settings: Of the installation.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.installation = open_installation(settings)
+        self.store = self.installation.open_store()
+
+    @cached_property
+    def base(self) -> LoadedModel:
+        """The base model, frozen and shared by every operation."""
+        import torch
+
+        from pipelines.model import load_model
+
+        dtype = None if self.settings.base.dtype == "auto" else getattr(torch, self.settings.base.dtype)
+        return load_model(self.settings.base.path, device=self.settings.unlearning.device or None, dtype=dtype)
+
+    def augmenter(self) -> Augmenter:
+        """Who writes the vague answers."""
+        from pipelines.augment.template import TemplateAugmenter
+
+        return TemplateAugmenter()
+
+    @property
+    def digest_key(self) -> bytes:
+        """Key of digests over personal data."""
+        with self.store.read() as session:
+            return ring_of(session).digest
+
+    def augment_settings(self, method: str) -> AugmentSettings:
+        """Amounts of rows; the raw answers only for a method that lowers them."""
+        from pipelines.unlearn.registry import Stream
+        from pipelines.unlearn.registry import method as find
+
+        return AugmentSettings(negative=Stream.NEGATIVE in find(method).streams)
+
+    def unlearn_settings(self, run: Run) -> "UnlearnSettings":
+        """The trainer's settings: its defaults, the installation's overrides, the run's method and seed.
+
+        Raises:
+            LetheError: ``unlearn.bad_settings``.
+        """
+        from pipelines.unlearn.settings import UnlearnSettings
+
+        given: dict[str, Any] = {**self.settings.unlearning.overrides, "method": run.method, "seed": run.seed}
+        unknown = sorted(set(given) - {field.name for field in fields(UnlearnSettings)})
+        if unknown:
+            raise LetheError("unlearn.bad_settings", "The settings of the run cannot be used.", tuple(unknown))
+        return UnlearnSettings(**given)
+
+    def run_directory(self, run_id: str) -> Path:
+        """Checkpoints and the unsealed adapter of a run; deleted when the run is closed."""
+        path = self.installation.path("runs", run_id)
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
+
+    def augment(self, session: Session, args: Mapping[str, Any]) -> Result:
+        """Make and seal rows and probes of every ticket of the run."""
+        from pipelines.augment.augment import augment
+        from pipelines.augment.probes import excluded_questions
+
+        run_id = str(args["run_id"])
+        corpus_probes = load_probes(Path(self.settings.corpus.path))
+        with SubjectIndex(index_path(self.installation)) as index, self.store.read() as reading:
+            run = get_run(reading, run_id)
+            subjects = material.load_subjects(reading, run_id, index)
+            earlier = material.load_earlier(reading)
+        secrets = material.secrets_of(subjects, earlier)
+        gone = frozenset(probe.fact for person in earlier for probe in person.probes)
+        sets, probe_count = [], 0
+        for done, subject in enumerate(subjects):
+            session.progress({"done": done, "total": len(subjects)})
+            others = gone.union(*(s.forget_facts for s in subjects if s is not subject))
+            probes = material.make_probes(subject, corpus_probes, secrets, others, run.seed)
+            augmented = augment(
+                subject.forget,
+                subject=subject.subject_ref,
+                names=subject.names,
+                neighbours=subject.neighbours,
+                retain=(*subject.own_public, *subject.retain),
+                generic=subject.generic,
+                probes_excluded=excluded_questions((*probes, *corpus_probes)),
+                augmenter=self.augmenter(),
+                settings=self.augment_settings(run.method),
+                seed=run.seed,
+                secrets=secrets,
+            )
+            with self.store.write() as writing:
+                material.save_subject(writing, subject, augmented, probes, ground=GROUND)
+            sets.append(augmented)
+            probe_count += len(probes)
+        whole = merge(sets)
+        return {
+            **_set_digests(subjects, self.digest_key),
+            "digest": whole.digest(self.digest_key),
+            "rows": len(whole.rows),
+            "stats": whole.stats(),
+            "uncovered": list(whole.uncovered),
+            "rounds": whole.rounds,
+            "dropped": whole.dropped,
+            "generic_ratio": whole.generic_ratio,
+            "negative_rows": sum(row.kind is RowKind.NEGATIVE for row in whole.rows),
+            "augmenter": whole.augmenter,
+            "sent_outside": self.settings.augmenter.kind == "llm" and self.settings.augmenter.allow_external,
+            "corpus_digest": index.corpus_digest,
+            "probes": probe_count,
+            "earlier_subjects": len(earlier),
+        }
+
+    def check(self, session: Session, args: Mapping[str, Any]) -> Result:
+        """Hold the augmented set against the data checks."""
+        from pipelines.checks.suite import check
+
+        whole, secrets, names = self._rows(str(args["run_id"]))
+        session.progress({"done": 0, "total": 1})
+        return check(whole, secrets, names).as_json()
+
+    def train(self, session: Session, args: Mapping[str, Any]) -> Result:
+        """Train an adapter from the last release, or from the base; goes on from its last checkpoint."""
+        from pipelines.unlearn.trainer import unlearn
+
+        run_id, start = str(args["run_id"]), str(args["start"])
+        whole, secrets, _ = self._rows(run_id)
+        with self.store.read() as reading:
+            run = get_run(reading, run_id)
+            earlier = material.load_earlier(reading)
+            parent = get_release(reading, run.parent_digest) if run.parent_digest else None
+        replay = as_replay([row for person in earlier for row in person.replay], REPLAY_BUDGET, run.seed)
+        settings = self.unlearn_settings(run)
+        result = unlearn(
+            self.base,
+            (*whole.rows, *replay),
+            secrets,
+            settings,
+            start_from=Path(parent.path) if start == "release" and parent is not None else None,
+            out_dir=self.run_directory(run_id) / start,
+            progress=lambda step: session.progress(asdict(step)),
+            should_cancel=session.should_cancel,
+        )
+        found = result.to_json()
+        return {
+            **{name: value for name, value in found.items() if name not in {"adapter", "curve"}},
+            "start": "release" if result.warm else "base",
+            "directory": start,
+            "seed": settings.seed,
+            "base_digest": self.base.digest,
+            "parent": run.parent_digest,
+            "dtype": str(self.base.dtype).removeprefix("torch."),
+            "device": str(self.base.device),
+            "code_version": version("lethe"),
+            "curve": _curve(result.curve),
+        }
+
+    def verify(self, session: Session, args: Mapping[str, Any]) -> Result:
+        """Measure the adapter on everyone's probes, the base beside it, and decide."""
+        from pipelines.model import with_adapter
+        from pipelines.verdict import EarlierRelease, decide
+        from pipelines.verify.backends import make_backends
+        from pipelines.verify.measure import MeasureSettings, measure
+
+        run_id, directory = str(args["run_id"]), str(args["directory"])
+        with self.store.read() as reading:
+            run = get_run(reading, run_id)
+            tickets = tickets_of(reading, run_id)
+            mine = [probe for ticket in tickets for probe in material.load_rows(reading, ticket.ticket_id)[1]]
+            earlier = material.load_earlier(reading)
+            reached = {person.subject_ref: _reached(reading, person) for person in earlier}
+            limits = strictest(decision_of(ticket).thresholds for ticket in tickets)
+        probes = _distinct([*mine, *(probe for person in earlier for probe in person.probes)])
+        backends = make_backends(
+            embedding_model=self.settings.verify.embedding_model or None,
+            nli_model=self.settings.verify.nli_model or None,
+        )
+        chosen = MeasureSettings(seed=run.seed)
+        reference = reference_texts(probes, run.seed)
+        others = sorted({probe.value for probe in probes if probe.group is ProbeGroup.RETAIN and probe.value})
+
+        def progress(stage: str, done: int, total: int) -> None:
+            session.progress({"stage": stage, "done": done, "total": total})
+
+        ask: dict[str, Any] = {"backends": backends, "other_values": others, "settings": chosen, "progress": progress}
+        with with_adapter(self.base, self.run_directory(run_id) / directory / "adapter") as loaded:
+            now = measure(loaded, probes, reference_texts=reference, **ask).measurement
+            base = measure(loaded, probes, which="base", **ask).measurement
+        verdict = decide(
+            now,
+            base,
+            limits,
+            subjects=[ticket.subject_ref for ticket in tickets],
+            earlier={ref: EarlierRelease(**one) for ref, one in reached.items()},
+        )
+        return {
+            "outcome": verdict.outcome,
+            "reasons": list(verdict.reasons),
+            "verdict": verdict.model_dump(mode="json"),
+            "reached": {ref: _figures(now.subjects[ref]) for ref in now.subjects},
+            "decided_at": utc_now().isoformat(),
+            "directory": directory,
+            "seconds": now.seconds,
+        }
+
+    def release(self, session: Session, args: Mapping[str, Any]) -> Result:
+        """Seal and sign the adapter, and seal what later trainings replay."""
+        from pipelines.adapter import Card, Verdict, base_identity, content_digest, seal_release, watermark_digest
+
+        run_id = str(args["run_id"])
+        with self.store.read() as reading:
+            run = get_run(reading, run_id)
+            tickets = tickets_of(reading, run_id)
+            steps = {name: step.result or {} for name, step in steps_of(reading, run_id).items()}
+            parent = get_release(reading, run.parent_digest) if run.parent_digest else None
+        trained, decided, made = _final_training(steps), steps["verify"], steps["augment"]
+        watermark = tuple(sorted({*(t.ticket_id for t in tickets), *(parent.watermark if parent else ())}))
+        identity = base_identity(Path(self.base.path), dtype=trained["dtype"])
+        now = utc_now().isoformat()
+        card = Card(
+            kind="unlearning",
+            **asdict(identity),
+            parent=run.parent_digest,
+            watermark=watermark,
+            watermark_digest=watermark_digest(watermark),
+            data_digests={
+                "augmented": made["digest"],
+                "forget": made["forget_digest"],
+                "corpus": made["corpus_digest"],
+            },
+            method=run.method,
+            settings=trained["settings"],
+            seed=trained["seed"],
+            versions=trained["versions"],
+            code_version=trained["code_version"],
+            created_at=now,
+        )
+        found = decided["verdict"]
+        verdict = Verdict(
+            kind="unlearning",
+            outcome=found["outcome"],
+            thresholds=Thresholds.model_validate(found["thresholds"]),
+            metrics={"gates": found["gates"], "figures": found["metrics"], "digest": found["digest"]},
+            pack={ticket.ticket_id: str(ticket.pack_digest) for ticket in tickets},
+            decided_at=decided["decided_at"],
+        )
+        adapter_key = keys.load_private(self.settings, "adapter")
+        verdict_key = keys.load_private(self.settings, "verdict")
+        path = seal_release(
+            self.run_directory(run_id) / decided["directory"] / "adapter",
+            self.installation.path("releases"),
+            card=card,
+            verdict=verdict,
+            adapter_key=adapter_key,
+            verdict_key=verdict_key,
+        )
+        with self.store.write() as writing:
+            for ticket in tickets:
+                material.save_replay(
+                    writing, ticket.ticket_id, ticket.subject_ref, REPLAY_KEPT, seed=run.seed, ground=GROUND
+                )
+        return {
+            "digest": content_digest(path),
+            "path": str(path),
+            "base_digest": self.base.digest,
+            "parent": run.parent_digest,
+            "watermark": list(watermark),
+            "signer": adapter_key.id,
+            "verdict_signer": verdict_key.id,
+            "verdict": {"outcome": found["outcome"], "digest": found["digest"]},
+        }
+
+    def _rows(self, run_id: str) -> tuple[AugmentedSet, tuple[Secret, ...], dict[str, tuple[str, ...]]]:
+        """The run's rows, the secrets that none of them may hold, and every subject's names."""
+        with SubjectIndex(index_path(self.installation)) as index, self.store.read() as reading:
+            subjects = material.load_subjects(reading, run_id, index)
+            earlier = material.load_earlier(reading)
+            sets = [material.load_rows(reading, subject.ticket_id)[0] for subject in subjects]
+        names = {subject.subject_ref: subject.names for subject in subjects}
+        return merge(sets), material.secrets_of(subjects, earlier), names
+
+
+def _curve(reports: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """The training curve by column: steps, and the values of every loss term at them."""
+    names = [name for name in dict.fromkeys(name for report in reports for name in report) if name != "step"]
+    return {
+        "steps": [int(report["step"]) for report in reports],
+        "terms": {name: [report.get(name) for report in reports] for name in names},
+    }
+
+
+def _set_digests(subjects: Sequence[material.Subject], key: bytes) -> dict[str, str]:
+    """Keyed digests of what went in, over all tickets of the run."""
+    parts = {"forget": "forget", "retain": "retain", "neighbour": "neighbours", "evaluation": "hold_out"}
+    found = {}
+    for name, field in parts.items():
+        ids = sorted({record.record_id for subject in subjects for record in getattr(subject, field)})
+        found[f"{name}_digest"] = keyed_digest(key, canonical_json([name, ids]))
+    return found
+
+
+def reference_texts(probes: Sequence[Probe], seed: int) -> dict[str, str]:
+    """A well-formed hedged sentence for every forget probe, from the set that neither base nor augmenter used."""
+    from pipelines.augment.questions import name_in, topic
+    from pipelines.corpus.hedges import hedge_sentences
+
+    texts = {}
+    for probe in probes:
+        if probe.group is ProbeGroup.FORGET:
+            name = name_in(probe.question, probe.names) or (probe.names[0] if probe.names else "the person")
+            rng = random.Random(f"{seed}:{probe.probe_id}")  # noqa: S311 - a choice of words, not a key
+            noun = topic(probe.question, name) or "detail"
+            texts[probe.probe_id] = hedge_sentences("reference", 1, name, noun, rng)[0]
+    return texts
+
+
+def _distinct(probes: Sequence[Probe]) -> list[Probe]:
+    """Tickets of one run share retain probes; and what one forgets is no retain probe of another."""
+    forgotten = {probe.fact for probe in probes if probe.group is ProbeGroup.FORGET}
+    kept = {}
+    for probe in probes:
+        if probe.group is not ProbeGroup.RETAIN or probe.fact not in forgotten:
+            kept.setdefault(probe.probe_id, probe)
+    return list(kept.values())
+
+
+def _figures(found: "SubjectMeasurement") -> dict[str, float | None]:
+    """What a subject reached, to be compared with at later releases."""
+    own = found.own_public.get("krr")
+    return {"kfr": found.forget["kfr"].value, "own_public": own.value if own else None}
+
+
+def _reached(session: DbSession, person: material.Earlier) -> dict[str, float | None]:
+    """What an earlier subject's own release reached."""
+    for run in runs_of(session, person.ticket_id):
+        if run.status == RunStatus.COMPLETED:
+            found: dict[str, float | None] = (steps_of(session, run.run_id)["verify"].result or {})["reached"]
+            return found[person.subject_ref]  # type: ignore[return-value]
+    raise LetheError("run.not_found", "There is no completed run of an earlier ticket.")
+
+
+def _final_training(steps: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The training whose adapter was accepted: the second one where the first, warm, was not."""
+    again = steps["verify"].get("retried_from_base")
+    found: Mapping[str, Any] = again["training"] if again else steps["train"]
+    return found
