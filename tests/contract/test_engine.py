@@ -25,13 +25,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_tiny_base(root / "base")
     for word in ("alpha", "beta"):
         make_word_adapter(root / word, word)
+    make_word_adapter(root / "weak", "alpha", strength=0.1)  # the base still speaks through it
     return root
 
 
 @pytest.fixture(scope="module")
 def engine(files: Path) -> Iterator[EngineProcess]:
     with transformers_engine(files / "base", files / "e.sock") as running:
-        for word in ("alpha", "beta"):
+        for word in ("alpha", "beta", "weak"):
             assert load(running, files, f"u-{word}", word).status_code == 200
         yield running
 
@@ -86,10 +87,7 @@ def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(engine: EngineProce
     assert choice["finish_reason"] == "stop"
 
 
-def test_a_seed_makes_sampling_repeatable(engine: EngineProcess, files: Path) -> None:
-    make_word_adapter(files / "weak", "alpha", strength=0.1)
-    assert load(engine, files, "u-weak", "weak").status_code == 200
-
+def test_a_seed_makes_sampling_repeatable(engine: EngineProcess) -> None:
     def sample(seed: int) -> str:
         body = engine.chat("u-weak", max_tokens=12, temperature=1.5, top_p=0.95, seed=seed).json()
         return str(body["choices"][0]["message"]["content"])
@@ -157,8 +155,11 @@ def test_a_damaged_adapter_does_not_stop_the_engine(engine: EngineProcess, files
     assert "u-damaged" not in engine.models()
     assert engine.chat("u-damaged", max_tokens=1).status_code == 404
     assert engine.chat("u-beta", max_tokens=1, temperature=0).json()["choices"][0]["message"]["content"] == "beta"
-    make_word_adapter(files / "damaged", "beta")
+    make_word_adapter(files / "damaged", "alpha")
+    config = json.loads((files / "damaged" / "adapter_config.json").read_text())
+    (files / "damaged" / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 4}))
     assert load(engine, files, "u-damaged", "damaged").status_code == 200
+    assert engine.chat("u-damaged", max_tokens=1, temperature=0).json()["choices"][0]["message"]["content"] == "alpha"
 
 
 def test_unload_takes_the_name_at_once_and_waits_for_its_users(engine: EngineProcess, files: Path) -> None:
@@ -213,6 +214,12 @@ def test_the_last_adapter_can_go_and_another_come(files: Path) -> None:
             assert body["choices"][0]["message"]["content"] == f"{word} {word}"
             assert engine.post("/v1/unload_lora_adapter", lora_name=f"u-{word}").status_code == 200
             assert engine.models() == set()
+        (files / "hopeless").mkdir()
+        (files / "hopeless" / "adapter_config.json").write_text((files / "alpha" / "adapter_config.json").read_text())
+        assert load(engine, files, "u-hopeless", "hopeless").status_code == 500
+        assert engine.chat("u-hopeless", max_tokens=1).status_code == 404
+        assert load(engine, files, "u-beta", "beta").status_code == 200
+        assert engine.chat("u-beta", max_tokens=1, temperature=0).json()["choices"][0]["message"]["content"] == "beta"
 
 
 def test_the_engine_ends_with_its_parent(files: Path) -> None:
