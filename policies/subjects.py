@@ -12,7 +12,7 @@ The rules, in the order in which they are applied:
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -115,18 +115,25 @@ class _Holding:
     entries: Sequence[Entry]
     named: Counter[Name] = field(default_factory=Counter)
 
-    def owner(self, asked: Iterable[Name]) -> tuple[Name | None, int, bool]:
-        """The name that it belongs to, in how many records, and whether others share it."""
+    def owner(self, asked: Iterable[Name], count: Callable[[Name], int]) -> tuple[Name | None, int, bool]:
+        """The name that it belongs to, in how many records, and whether others share it.
+
+        Of names that it is found with equally often, the one that the corpus has more of: ``Regarding Marta Rossi`` is
+        rarer than ``Marta Rossi``.
+        """
         if not self.named:
             return None, 0, False
         total = sum(1 for entry in self.entries if entry.names)
-        best = max(self.named, key=lambda name: (self.support(name), any(fit(one, name) for one in asked), len(name)))
-        support = self.support(best)
+        ranked = {name: (self.support(name), any(fit(one, name) for one in asked)) for name in self.named}
+        top = max(ranked.values())
+        best = max((name for name, rank in ranked.items() if rank == top), key=lambda name: (count(name), name))
         others = sum(1 for entry in self.entries if any(not _same(best, name, entry) for name in entry.names))
-        return best, support, others > total * (1 - _DOMINANT)
+        return best, top[0], others > total * (1 - _DOMINANT)
 
     def support(self, name: Name) -> int:
-        return sum(count for other, count in self.named.items() if fit(name, other) in (Fit.EXACT, Fit.VARIANT))
+        """In how many records the name stands, in this spelling or with a middle name more or less."""
+        fitting = {other for other in self.named if fit(name, other) in (Fit.EXACT, Fit.VARIANT)}
+        return sum(1 for entry in self.entries if entry.names & fitting)
 
 
 def _same(name: Name, seen: Name, entry: Entry) -> bool:
@@ -202,7 +209,7 @@ class _Search:
         """The person's names: those given, made more specific or found by the identifiers."""
         support: Counter[Name] = Counter()
         for key, holding in held.items():
-            name, records, shared = holding.owner(asked)
+            name, records, shared = holding.owner(asked, self._count)
             if name is None or shared or key[0] is Kind.ADDRESS:
                 continue
             if not asked or any(fit(one, name) in (Fit.EXACT, Fit.VARIANT) for one in asked):
@@ -293,6 +300,9 @@ class _Search:
                 own |= {key for key in entry.keys if key[0] is not Kind.ADDRESS}
         return bool(own - keys) and not own & keys
 
+    def _named(self, entry: Entry, names: tuple[Name, ...]) -> bool:
+        return any(fit(name, seen) for name in names for seen in entry.names)
+
     def _alone(self, entry: Entry, names: tuple[Name, ...]) -> bool:
         """Whether a record names nobody else who is established."""
         return not self._others(entry, names)
@@ -312,13 +322,13 @@ class _Search:
         ``linked`` is None where the identifier was given; else in how many records it stands beside the name.
         """
         kind = key[0].value
-        owner, _, shared = holding.owner(names)
+        owner, _, shared = holding.owner(names, self._count)
         if names and owner is not None and not shared:
             # It belongs to one name, and that name is not the person's: two people use it.
             shared = all(fit(name, owner) is None for name in names)
         weak = key[0] is Kind.ADDRESS  # an address outlives those who live there
         for entry in holding.entries:
-            named = any(fit(name, seen) for name in names for seen in entry.names)
+            named = self._named(entry, names)
             if shared and not named:
                 if self._others(entry, names):
                     continue
@@ -331,14 +341,16 @@ class _Search:
                 self._add(entry, Level.CERTAIN, f"{kind}_exact")
 
     def _linked(self, names: tuple[Name, ...], keys: set[Key]) -> None:
-        """One step from the certain records: identifiers that stand beside the person's name and nobody else's."""
+        """One step from the records with the exact name: what stands beside it and belongs to nobody else."""
         beside: dict[Key, int] = defaultdict(int)
-        for record_id, (level, _) in list(self._found.items()):
+        for record_id, (level, reasons) in list(self._found.items()):
             entry = self._entries[record_id]
-            if level is Level.CERTAIN and any(fit(name, seen) for name in names for seen in entry.names):
+            sure = level is Level.CERTAIN
+            if (sure or Fit.EXACT in reasons) and level is not Level.AMBIGUOUS and self._named(entry, names):
                 for key in entry.keys - keys:
-                    beside[key] += 1
+                    beside[key] += sure
         for key, support in sorted(beside.items()):
             holding = self._hold(key, _COMMON + 1)
-            if support < len(holding.entries) <= _COMMON:
+            new = any(entry.record_id not in self._found for entry in holding.entries)
+            if new and len(holding.entries) <= _COMMON:
                 self._by_key(key, holding, names, linked=support)

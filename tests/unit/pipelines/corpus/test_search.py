@@ -186,11 +186,13 @@ def test_nothing_to_search_by_and_nothing_found(indexed: Index) -> None:
     assert find_subject(Identifiers(names=("Nobody Here",)), index).matches == ()
 
 
-@pytest.mark.parametrize(("people", "seed"), [(12, 0), (12, 1), (24, 2), (60, 3), (37, 4)])
-def test_generated_people_are_all_found_and_certain_ones_are_right(tmp_path: Path, people: int, seed: int) -> None:
-    generate(tmp_path, people, seed, phrasings=3, probe_people=0)
+@pytest.mark.parametrize(("people", "seed", "phrasings"), [(12, 0, 8), (12, 1, 3), (24, 2, 3), (37, 3, 2), (200, 4, 1)])
+def test_generated_people_are_all_found_and_certain_ones_are_right(
+    tmp_path: Path, people: int, seed: int, phrasings: int
+) -> None:
+    generate(tmp_path, people, seed, phrasings=phrasings, probe_people=0)
     with build_index(load_corpus(tmp_path), tmp_path / "index.sqlite") as index:
-        for only in (None, "emails", "names"):
+        for only in (None, "emails", "names", "phones", "ids"):
             table = evaluate(tmp_path, index, only=only)
             assert table.people == people
             assert table.precision(Level.CERTAIN) == 1
