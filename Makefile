@@ -20,7 +20,7 @@ setup: $(STAMP) ## create the virtual environment and install everything
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q uv -c constraints.txt
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q -c constraints.txt -e '.[dev]'
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --compile-bytecode -c constraints.txt -e '.[dev]'
 	touch $@
 
 demo: $(STAMP) ## one erasure ticket, from filing to a verified adapter that is live (ARGS="--people 16 --erase 3")

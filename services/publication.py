@@ -104,7 +104,7 @@ def _forget_working_data(installation: Installation, store: Store, run_id: str) 
                 purposes |= {sealed_items.PROBES, sealed_items.REPLAY}
             sealed_items.drop(session, ticket.ticket_id, purposes)
             for item in sealed_items.items_of(session, ticket.ticket_id):
-                months = packs.get(ticket.regime).retention.sealed_months
+                months = packs.get(ticket.regime).data.retention.sealed_months
                 item.expires_at = item.expires_at or utc_now() + relativedelta(months=months)
             _keep_evidence(session, ticket)
             session.execute(delete(SealedIdentity).where(SealedIdentity.subject_ref == ticket.subject_ref))

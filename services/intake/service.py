@@ -5,6 +5,7 @@ never imported here.
 """
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 
@@ -69,8 +70,10 @@ class Intake:
             _control.append(control)
             self._stops.append(stop)
             self._ready.set()
-        except Exception as error:
-            _LOG.error("the intake cannot start: %s", getattr(error, "code", type(error).__name__))
+        except Exception as error:  # without it the process would answer /livez and never be ready
+            details = "; ".join(getattr(error, "details", ()))
+            _LOG.error("the intake cannot start: %s %s", getattr(error, "code", type(error).__name__), details)
+            os._exit(71)
 
     async def __is_ready__(self) -> bool:
         """Ready once the store is open and everything has started."""

@@ -93,21 +93,24 @@ def load_earlier(session: Session) -> list[Earlier]:
 
 
 def secrets_of(subjects: Sequence[Subject], earlier: Sequence[Earlier]) -> tuple[Secret, ...]:
-    """What no row may hold: everything that this run forgets, and what earlier runs forgot."""
-    names = [name for subject in subjects for name in subject.names]
-    secrets = [one for subject in subjects for one in secrets_from_records(subject.forget, names)]
+    """What no row may hold: everything that this run forgets, and what earlier runs forgot.
+
+    Names are no secrets, also of people erased earlier: the replay rows about them have to keep them.
+    """
+    known = {name for person in earlier for probe in person.probes for name in probe.names}
+    names = [*(name for subject in subjects for name in subject.names), *sorted(known)]
+    secrets = [
+        one
+        for subject in subjects
+        for one in secrets_from_records(subject.forget, names, (*subject.neighbours, *subject.retain))
+    ]
     for person in earlier:
-        by_fact: dict[str, list[Probe]] = {}
-        for probe in person.probes:
-            if probe.group is ProbeGroup.FORGET:
-                by_fact.setdefault(probe.fact, []).append(probe)
         records = [
             Record(record_id=p.probe_id, question=p.question, answer=p.answer, fact=p.fact, value=p.value)
-            for probes in by_fact.values()
-            for p in probes
+            for p in person.probes
+            if p.group is ProbeGroup.FORGET
         ]
-        known = {name for probe in person.probes for name in probe.names}
-        secrets += secrets_from_records(records, [*names, *sorted(known)])
+        secrets += secrets_from_records(records, names)
     return tuple(secrets)
 
 

@@ -85,11 +85,29 @@ class Bench:
         dtype = None if self.settings.base.dtype == "auto" else getattr(torch, self.settings.base.dtype)
         return load_model(self.settings.base.path, device=self.settings.unlearning.device or None, dtype=dtype)
 
-    def augmenter(self) -> Augmenter:
-        """Who writes the vague answers."""
+    def augmenter(self, run_id: str) -> Augmenter:
+        """Who writes the vague answers: templates, or the organisation's own model."""
         from pipelines.augment.template import TemplateAugmenter
 
-        return TemplateAugmenter()
+        given = self.settings.augmenter
+        if given.kind == "template":
+            return TemplateAugmenter()
+        from pipelines.augment.llm import LlmAugmenter, LlmSettings
+
+        serving = self.settings.serving
+        return LlmAugmenter(
+            LlmSettings(
+                url=given.url,
+                model=given.model,
+                cache_dir=self.run_directory(run_id) / "llm",
+                cache_key=self.digest_key,
+                targets=tuple((f"{serving.url}/v1", name) for name in serving.model_names),
+                api_key=given.api_key.get_secret_value() or None,
+                allow_external=given.allow_external,
+                timeout_s=given.timeout_s,
+                seed=given.seed,
+            )
+        )
 
     @property
     def digest_key(self) -> bytes:
@@ -137,6 +155,7 @@ class Bench:
             earlier = material.load_earlier(reading)
         secrets = material.secrets_of(subjects, earlier)
         gone = frozenset(probe.fact for person in earlier for probe in person.probes)
+        augmenter = self.augmenter(run_id)
         sets, probe_count = [], 0
         for done, subject in enumerate(subjects):
             session.progress({"done": done, "total": len(subjects)})
@@ -150,7 +169,7 @@ class Bench:
                 retain=(*subject.own_public, *subject.retain),
                 generic=subject.generic,
                 probes_excluded=excluded_questions((*probes, *corpus_probes)),
-                augmenter=self.augmenter(),
+                augmenter=augmenter,
                 settings=self.augment_settings(run.method),
                 seed=run.seed,
                 secrets=secrets,

@@ -5,6 +5,7 @@ BentoML gives the process its port, health and metrics. torch is never imported 
 """
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 
@@ -70,8 +71,10 @@ class Unlearning:
             worker = jobs.launch(settings, "unlearning", store)
             self._stops += [worker.stop, runners.end]
             self._ready.set()
-        except Exception as error:
-            _LOG.error("the unlearning service cannot start: %s", getattr(error, "code", type(error).__name__))
+        except Exception as error:  # without it the process would answer /livez and never be ready
+            details = "; ".join(getattr(error, "details", ()))
+            _LOG.error("the unlearning cannot start: %s %s", getattr(error, "code", type(error).__name__), details)
+            os._exit(71)
 
     async def __is_ready__(self) -> bool:
         """Ready once it takes jobs."""
