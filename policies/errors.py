@@ -82,7 +82,6 @@ ERRORS: dict[str, ErrorKind] = {
     "verify.model_unavailable": ErrorKind(
         422, "Give a local path or a reachable hub name, or leave the setting out: offline judges take its place."
     ),
-    "verify.bad_settings": ErrorKind(422, "Correct the settings named in the details."),
     "score.unreadable": ErrorKind(404, "Check the path and its permissions; the file must be UTF-8."),
     "score.malformed": ErrorKind(
         422, 'Give {"forget": [...], "retain": [...]}, or one list per file with --forget and --retain.'
@@ -139,14 +138,10 @@ ERRORS: dict[str, ErrorKind] = {
     "jobs.personal_data": ErrorKind(
         500, "Give a job ids and digests only; let its steps read the rest from the store."
     ),
-    "jobs.stale_attempt": ErrorKind(
-        409, "Nothing: a younger attempt of this run has taken over, and its result stands."
-    ),
     "jobs.migration_needed": ErrorKind(500, "Run `lethe init`: it makes or migrates the database of the jobs."),
     "keys.malformed": ErrorKind(500, "Restore keys/ from its backup; a damaged key is never replaced silently."),
     "keys.missing": ErrorKind(500, "Run `lethe init` on the machine that signs; give others trust.json only."),
     "keys.permissions": ErrorKind(500, "chmod 600 the key file and ask who could have read it; then rotate the key."),
-    "telemetry.settings": ErrorKind(500, "Set telemetry to none, console, or an OTLP/HTTP address."),
     "release.not_found": ErrorKind(404, "Check the path, or list what there is with `lethe release list`."),
     "release.files": ErrorKind(
         422, "A release holds five files and nothing else; get it anew from where it was sealed."

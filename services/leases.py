@@ -14,8 +14,9 @@ from typing import Any, Protocol, cast
 from sqlalchemy import CursorResult, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from policies.errors import LetheError
+from policies.lifecycle import CLOSED_RUN
 from services.store.engine import Store
+from services.store.runs import new_attempt
 from services.store.tables import Run, WorkerLease
 
 REAPED = "reaped"  # role of a lease that was taken away
@@ -57,17 +58,6 @@ def run_of(workflow_id: str) -> str:
 def attempt_of(session: Session, run_id: str) -> int:
     """The attempt that may write for a run; 0 for a job without a row among the runs."""
     return session.scalar(select(Run.attempt).where(Run.run_id == run_id)) or 0
-
-
-def fence(session: Session, run_id: str, attempt: int) -> None:
-    """Refuse a write of an older attempt; call it first in the transaction that writes.
-
-    Raises:
-        LetheError: ``jobs.stale_attempt``.
-    """
-    current = session.scalar(select(Run.attempt).where(Run.run_id == run_id).with_for_update())
-    if (current or 0) != attempt:
-        raise LetheError("jobs.stale_attempt", f"Attempt {attempt} of {run_id} is not the current one ({current}).")
 
 
 class Lease:
@@ -174,9 +164,9 @@ class Reaper:
         """First fence, then resume: whoever runs the job next must read the raised attempt."""
         for job in (job for job in pending if job.executor_id == executor):
             with self._store.write() as session:
-                session.execute(
-                    update(Run).where(Run.run_id == run_of(job.workflow_id)).values(attempt=Run.attempt + 1)
-                )
+                run = session.get(Run, run_of(job.workflow_id))
+                if run is not None and run.status not in CLOSED_RUN:
+                    new_attempt(session, run.run_id, actor="system:reaper", at=self._now())
                 attempt = attempt_of(session, run_of(job.workflow_id))
             if attempt > self._max_attempts:
                 self._jobs.give_up(job)

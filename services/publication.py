@@ -57,7 +57,6 @@ def swap(installation: Installation, store: Store, run_id: str, attempt: int) ->
         for ticket in tickets_of(session, run_id):
             if ticket.status == TicketStatus.IN_RUN:
                 transition_ticket(session, ticket.ticket_id, TicketEvent.SWAP_CONFIRMED, actor=ACTOR)
-                telemetry.count_ticket(TicketStatus.COMPLETED)
         return transition_run(session, run_id, RunEvent.SWAPPED, actor=ACTOR, attempt=attempt).status
 
 

@@ -5,14 +5,15 @@ unlearning service up to its release and by the intake from there, because a swa
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from policies.errors import LetheError
 from policies.lifecycle import CLOSED_RUN, RunEvent, RunStatus, TicketEvent, TicketStatus
-from services import jobs
+from services import jobs, telemetry
 from services.installation import Installation
+from services.reports.collect import report_ticket
 from services.store.engine import Store
 from services.store.releases import add_release
 from services.store.runs import get_run, tickets_of, transition_run, write_progress
@@ -22,6 +23,7 @@ from services.unlearning.runners import Runners
 
 ACTOR = "system:unlearning"
 _PROGRESS_S = 0.5
+_RUNNER_LIVES = 3  # an operation that kills its runner so often (memory, most likely) fails the run
 
 Result = dict[str, Any]
 
@@ -86,13 +88,17 @@ def _ask_runner(
             with workshop.store.write() as session:
                 cancel = write_progress(session, run_id, attempt, {"step": op, **data})
 
-    runner = workshop.runners.of(run_id)
-    try:
-        return runner.call(op, {"run_id": run_id, **(args or {})}, progress=progress, should_cancel=lambda: cancel)
-    except LetheError as error:
-        if error.code == "runner.died":
-            workshop.runners.end()
-        raise
+    for left in reversed(range(_RUNNER_LIVES)):
+        runner = workshop.runners.of(run_id)
+        try:
+            return runner.call(op, {"run_id": run_id, **(args or {})}, progress=progress, should_cancel=lambda: cancel)
+        except LetheError as error:
+            if error.code != "runner.died":
+                raise
+            workshop.runners.end()  # the next one goes on from the last checkpoint
+            if not left:
+                raise
+    raise AssertionError("unreachable")
 
 
 def augment(workshop: Workshop, run_id: str, attempt: int) -> Result:
@@ -177,7 +183,8 @@ def take(workshop: Workshop, run_id: str, step: Step, attempt: int) -> str:
         if get_run(session, run_id).status != step.due:
             return str(get_run(session, run_id).status)
         begin_step(session, run_id, step.name, attempt)
-    result = step.work(workshop, run_id, attempt)
+        traces = [ticket.trace_id for ticket in tickets_of(session, run_id) if ticket.trace_id]
+    result = _measured(step, lambda: step.work(workshop, run_id, attempt), run_id, attempt, traces)
     with workshop.store.write() as session:
         end_step(session, run_id, step.name, attempt, result)
         run = transition_run(
@@ -191,6 +198,19 @@ def take(workshop: Workshop, run_id: str, step: Step, attempt: int) -> str:
             release_digest=result.get("digest") if step.event is RunEvent.RELEASED else None,
         )
         return str(run.status)
+
+
+def _measured(step: Step, work: Callable[[], Result], run_id: str, attempt: int, traces: Sequence[str]) -> Result:
+    """Do a step's work in the run's trace, linked to the intake traces of its tickets; count how long it took."""
+    began, outcome = time.monotonic(), "ok"
+    try:
+        with telemetry.run_span(f"run.{step.name}", run_id, tickets=traces, attempt=attempt):
+            return work()
+    except LetheError as error:
+        outcome = error.code
+        raise
+    finally:
+        telemetry.record_step(step.name, time.monotonic() - began, outcome=outcome)
 
 
 def begin(workshop: Workshop, run_id: str, attempt: int) -> str:
@@ -211,11 +231,16 @@ def give_up(workshop: Workshop, run_id: str, attempt: int, error: LetheError, st
         run_event, ticket_event = error.run_event, error.ticket_event
     elif error.code == "unlearn.cancelled":
         run_event, ticket_event = RunEvent.CANCEL, TicketEvent.RUN_CANCELLED
+    if isinstance(error, Refused):
+        for gate in error.result.get("verdict", {}).get("gates", ()):
+            if gate["required"] and gate["state"] != "pass":
+                telemetry.count_rejection(gate["name"])
     with workshop.store.write() as session:
         if get_run(session, run_id).status in CLOSED_RUN:
             return str(get_run(session, run_id).status)
         if isinstance(error, Refused):
             end_step(session, run_id, step, attempt, error.result)
+        tickets = [ticket.ticket_id for ticket in tickets_of(session, run_id)]
         for ticket in tickets_of(session, run_id):
             if ticket.status == TicketStatus.IN_RUN:
                 transition_ticket(session, ticket.ticket_id, ticket_event, actor=ACTOR, reason_code=error.code)
@@ -229,7 +254,10 @@ def give_up(workshop: Workshop, run_id: str, attempt: int, error: LetheError, st
             checks_passed=False if run_event is RunEvent.QUARANTINE else None,
             verdict_passed=False if run_event is RunEvent.REJECT else None,
         )
-        return str(run.status)
+    # A run that came to nothing has a report too: it is how a person sees why, and what to change.
+    for ticket_id in tickets:
+        report_ticket(workshop.installation, workshop.store, ticket_id)
+    return str(run.status)
 
 
 def carry_out(workshop: Workshop, run_id: str) -> str:
@@ -245,7 +273,7 @@ def carry_out(workshop: Workshop, run_id: str) -> str:
                 return status
         return "released"
     except LetheError as error:
-        if error.code in {"run.stale_attempt", "jobs.stale_attempt"}:
+        if error.code == "run.stale_attempt":
             raise
         return jobs.step("give_up", give_up, workshop, run_id, attempt, error, due)
     finally:

@@ -17,7 +17,7 @@ from policies.deadlines import Extension
 from policies.errors import LetheError
 from policies.lifecycle import TicketStatus
 from policies.ticket import Code, IdentityEvidence, TicketRequest
-from services import audit, keys
+from services import audit, keys, telemetry
 from services.auth import Identity, identity_of, requires
 from services.installation import open_installation
 from services.intake.desk import Changed, Desk
@@ -150,7 +150,7 @@ def _add_filing(app: FastAPI, desk: Callable[[], Desk], clock: Callable[[], date
         body = await request.body()
 
         def file() -> tuple[Filed, bool]:
-            ticket_id, new = desk().file(body, who, trace_id=trace_of(request))
+            ticket_id, new = desk().file(body, who, trace_id=telemetry.traceparent())
             with desk().store.read() as session:
                 ticket = get_ticket(session, ticket_id)
                 return Filed(**{name: getattr(ticket, name) for name in Filed.model_fields}), new
@@ -306,12 +306,6 @@ def _add_reading(app: FastAPI, desk: Callable[[], Desk], settings: Settings, clo
         return FileResponse(
             path, media_type="application/jsonl", filename="lethe-audit.jsonl", background=BackgroundTask(path.unlink)
         )
-
-
-def trace_of(request: Request) -> str | None:
-    """Trace and span id of the request, so that a run can link back to the intake's trace."""
-    version, _, rest = request.headers.get("traceparent", "").partition("-")
-    return rest[:49] if version == "00" and len(rest) >= 49 else None
 
 
 def _may_see(who: Identity, identity: bool) -> None:

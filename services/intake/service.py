@@ -51,6 +51,7 @@ api = create_app(settings, open_store=the_store, on_change=_tell)
 @bentoml.service(
     name="lethe-intake",
     workers=1,  # state is per process: scale by replicas
+    tracing=telemetry.BENTOML_TRACING,
     traffic={"timeout": 600},  # above the longest answer: it also cuts mounted apps off
     http={"host": settings.intake.host, "port": settings.intake.port},
 )
@@ -58,8 +59,8 @@ class Intake:
     """Tickets come in, are decided, and people act on them."""
 
     def __init__(self) -> None:
-        telemetry.setup("lethe-intake", settings)
-        self._stops: list[Callable[[], object]] = []
+        # First: until then BentoML prints callers and paths in a log of its own.
+        self._stops: list[Callable[[], object]] = [telemetry.setup("lethe-intake", settings).shutdown]
         self._ready = threading.Event()
         # BentoML makes the service inside a running event loop, where durable jobs refuse to start: hence a thread.
         threading.Thread(target=self._start, name="intake-start", daemon=True).start()

@@ -4,7 +4,7 @@ Arguments and results are ids, digests and numbers: they outlive the person's da
 """
 
 from services.jobs.flow import Job, current, step, workflow
-from services.jobs.queue import JobStatus, StepRecord, cancel, get, report_progress, resume, steps, submit
+from services.jobs.queue import JobStatus, StepRecord, cancel, get, resume, steps, submit
 from services.jobs.worker import Worker, launch, migrate
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "get",
     "launch",
     "migrate",
-    "report_progress",
     "resume",
     "step",
     "steps",

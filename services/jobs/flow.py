@@ -2,7 +2,7 @@
 
 A workflow is a plain function whose body calls ``step`` for everything that has an effect. Killed in the middle, it is
 run again from its beginning: finished steps return what they returned before, the interrupted one runs again. So a step
-must be restartable, and every write that it makes goes through ``leases.fence`` with the attempt of ``current()``.
+must be restartable, and every write that it makes goes through ``store.runs.fenced`` with the attempt of ``current()``.
 """
 
 import logging
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The job that is being worked on; writes of its steps carry the attempt (``leases.fence``)."""
+    """The job that is being worked on; writes of its steps carry the attempt (``store.runs.fenced``)."""
 
     workflow_id: str
     run_id: str

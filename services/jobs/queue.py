@@ -1,18 +1,15 @@
 """Put jobs on queues, and ask what became of them."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from policies.errors import LetheError
-from services import leases
 from services.audit.entry import opaque_faults
-from services.jobs.flow import Job, error_code
-from services.store.engine import Store
-from services.store.types import utc_now
+from services.jobs.flow import error_code
 
 QueueName = Literal["control", "gpu"]
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -130,22 +127,6 @@ def resume(workflow_id: str, queue: QueueName) -> None:
 
     _known(workflow_id)
     _launched(lambda: DBOS.resume_workflow(workflow_id, queue_name=queue))
-
-
-def report_progress(store: Store, job: Job, progress: Mapping[str, Any], *, at: datetime | None = None) -> None:
-    """Write the progress of a run where the API and the console read it.
-
-    Raises:
-        LetheError: ``jobs.stale_attempt``: another worker has taken this run over.
-    """
-    from sqlalchemy import update
-
-    from services.store.tables import Run
-
-    with store.write() as session:
-        leases.fence(session, job.run_id, job.attempt)
-        values = {"progress": dict(progress), "updated_at": at or utc_now()}
-        session.execute(update(Run).where(Run.run_id == job.run_id).values(values))
 
 
 def _status(status: Any) -> JobStatus:

@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.event import listen
 from sqlalchemy.orm import Session
 
 from policies.errors import LetheError
 from policies.lifecycle import CLOSED_TICKET, TICKET, TicketContext, TicketEvent, TicketStatus
-from services import audit, sealing
+from services import audit, sealing, telemetry
 from services.store.tables import DesiredState, ForgetSet, MatchReview, SubjectKey, Ticket
 from services.store.tables import TicketEvent as TicketEventRow
 from services.store.types import new_id, utc_now
@@ -245,3 +246,5 @@ def _record(
     }
     subject_ref = ticket.subject_ref if readable else None
     audit.append(session, kind=f"ticket.{event.value}", payload=payload, subject_ref=subject_ref, at=at)
+    if before is not status:  # counted only once it is true for everybody
+        listen(session, "after_commit", lambda _: telemetry.count_ticket(status.value), once=True)

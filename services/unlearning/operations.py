@@ -7,6 +7,7 @@ store, checkpoints below runs/<run>), and writes under names that do not change.
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from datetime import datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +25,7 @@ from pipelines.rows import Probe, ProbeGroup, RowKind, Secret
 from policies.canonical import canonical_json, keyed_digest
 from policies.errors import LetheError
 from policies.lifecycle import RunStatus
-from policies.thresholds import Thresholds, strictest
+from policies.thresholds import strictest
 from services import keys
 from services.corpus_index import index_path
 from services.installation import open_installation
@@ -92,7 +93,8 @@ class Bench:
         given = self.settings.augmenter
         if given.kind == "template":
             return TemplateAugmenter()
-        from pipelines.augment.llm import LlmAugmenter, LlmSettings
+        from pipelines.augment.llm import LlmAugmenter
+        from pipelines.augment.llm_client import LlmSettings
 
         serving = self.settings.serving
         return LlmAugmenter(
@@ -105,7 +107,6 @@ class Bench:
                 api_key=given.api_key.get_secret_value() or None,
                 allow_external=given.allow_external,
                 timeout_s=given.timeout_s,
-                seed=given.seed,
             )
         )
 
@@ -290,7 +291,8 @@ class Bench:
 
     def release(self, session: Session, args: Mapping[str, Any]) -> Result:
         """Seal and sign the adapter, and seal what later trainings replay."""
-        from pipelines.adapter import Card, Verdict, base_identity, content_digest, seal_release, watermark_digest
+        from pipelines.adapter import Card, SignedVerdict, base_identity, content_digest, seal_release, watermark_digest
+        from pipelines.verdict import Verdict
 
         run_id = str(args["run_id"])
         with self.store.read() as reading:
@@ -320,22 +322,16 @@ class Bench:
             code_version=trained["code_version"],
             created_at=now,
         )
-        found = decided["verdict"]
-        verdict = Verdict(
-            kind="unlearning",
-            outcome=found["outcome"],
-            thresholds=Thresholds.model_validate(found["thresholds"]),
-            metrics={"gates": found["gates"], "figures": found["metrics"], "digest": found["digest"]},
-            pack={ticket.ticket_id: str(ticket.pack_digest) for ticket in tickets},
-            decided_at=decided["decided_at"],
-        )
+        found = Verdict.model_validate(decided["verdict"], strict=False)
+        pack = {ticket.ticket_id: str(ticket.pack_digest) for ticket in tickets}
+        signed = SignedVerdict.of(found, pack=pack, decided_at=datetime.fromisoformat(decided["decided_at"]))
         adapter_key = keys.load_private(self.settings, "adapter")
         verdict_key = keys.load_private(self.settings, "verdict")
         path = seal_release(
             self.run_directory(run_id) / decided["directory"] / "adapter",
             self.installation.path("releases"),
             card=card,
-            verdict=verdict,
+            verdict=signed,
             adapter_key=adapter_key,
             verdict_key=verdict_key,
         )
@@ -352,7 +348,7 @@ class Bench:
             "watermark": list(watermark),
             "signer": adapter_key.id,
             "verdict_signer": verdict_key.id,
-            "verdict": {"outcome": found["outcome"], "digest": found["digest"]},
+            "verdict": {"outcome": found.outcome, "digest": found.digest},
         }
 
     def _rows(self, run_id: str) -> tuple[AugmentedSet, tuple[Secret, ...], dict[str, tuple[str, ...]]]:
@@ -402,7 +398,7 @@ def reference_texts(probes: Sequence[Probe], seed: int) -> dict[str, str]:
 def _distinct(probes: Sequence[Probe]) -> list[Probe]:
     """Tickets of one run share retain probes; and what one forgets is no retain probe of another."""
     forgotten = {probe.fact for probe in probes if probe.group is ProbeGroup.FORGET}
-    kept = {}
+    kept: dict[str, Probe] = {}
     for probe in probes:
         if probe.group is not ProbeGroup.RETAIN or probe.fact not in forgotten:
             kept.setdefault(probe.probe_id, probe)

@@ -49,6 +49,7 @@ api = create_app(open_store=the_store)
 @bentoml.service(
     name="lethe-unlearning",
     workers=1,  # one GPU, one run at a time
+    tracing=telemetry.BENTOML_TRACING,
     traffic={"timeout": 600},
     http={"host": settings.unlearning.host, "port": settings.unlearning.port},
 )
@@ -56,8 +57,8 @@ class Unlearning:
     """Runs that make a base forget."""
 
     def __init__(self) -> None:
-        telemetry.setup("lethe-unlearning", settings)
-        self._stops: list[Callable[[], object]] = []
+        # First: until then BentoML prints callers and paths in a log of its own.
+        self._stops: list[Callable[[], object]] = [telemetry.setup("lethe-unlearning", settings).shutdown]
         self._ready = threading.Event()
         threading.Thread(target=self._start, name="unlearning-start", daemon=True).start()
 
@@ -69,7 +70,7 @@ class Unlearning:
             runners = Runners(installation)
             _workshop.append(way.Workshop(installation, store, runners))
             worker = jobs.launch(settings, "unlearning", store)
-            self._stops += [worker.stop, runners.end]
+            self._stops += [runners.end, worker.stop]
             self._ready.set()
         except Exception as error:  # without it the process would answer /livez and never be ready
             details = "; ".join(getattr(error, "details", ()))
@@ -83,7 +84,7 @@ class Unlearning:
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def stop(self) -> None:
         """Let go of jobs and the runner; what is unfinished is resumed by whoever comes next."""
-        for stop in self._stops:
+        for stop in reversed(self._stops):
             stop()
 
 

@@ -7,10 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from services import jobs, leases
+from services import jobs
 from services.jobs.worker import Role
 from services.settings import Settings, load_settings
 from services.store.engine import Store, open_store
+from services.store.runs import fenced, write_progress
 
 
 def note(home: Path, text: str) -> None:
@@ -36,14 +37,15 @@ def register(home: Path, store: Store) -> None:
         attempt = jobs.current().attempt
         note(home, f"train-{attempt}")
         while not (home / "go").exists():
-            jobs.report_progress(store, jobs.current(), {"step": 1})
+            with store.write() as session:
+                write_progress(session, jobs.current().run_id, jobs.current().attempt, {"step": 1})
             time.sleep(0.05)
         return {"release": "u-1"}
 
     def finish(release: str) -> str:
         job = jobs.current()
         with store.write() as session:
-            leases.fence(session, job.run_id, job.attempt)
+            fenced(session, job.run_id, job.attempt)
             note(home, f"finish-{release}")
         return release
 

@@ -10,6 +10,7 @@ from services import leases
 from services.leases import Lease, PendingJob, Reaper
 from services.store import dialect
 from services.store.engine import Store
+from services.store.runs import fenced
 from services.store.tables import Base, Run, WorkerLease
 
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -200,11 +201,11 @@ def test_the_holder_of_a_role_declares_its_forerunners_dead(store: Store, clock:
 
 def test_a_write_of_an_older_attempt_is_refused(store: Store, clock: Clock) -> None:
     with store.write() as session:
-        leases.fence(session, "r-1", 1)
+        fenced(session, "r-1", 1)
     lease(store, clock, "u-1")
     clock.pass_seconds(11)
     reaper(store, Jobs(store, job("u-1")), clock).tick()
-    with pytest.raises(LetheError, match=r"jobs\.stale_attempt"), store.write() as session:
-        leases.fence(session, "r-1", 1)
+    with pytest.raises(LetheError, match=r"run\.stale_attempt"), store.write() as session:
+        fenced(session, "r-1", 1)
     with store.write() as session:
-        leases.fence(session, "r-1", 2)
+        fenced(session, "r-1", 2)
