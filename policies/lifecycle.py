@@ -18,7 +18,7 @@ class TicketStatus(StrEnum):
     RECEIVED = "received"  # stored, the clock runs; to be decided (again)
     AWAITING_IDENTITY = "awaiting_identity"  # a person must show who asks
     AWAITING_APPROVAL = "awaiting_approval"  # a person must approve or deny
-    APPROVED = "approved"  # the subject is suppressed from here on; its records are being looked up
+    APPROVED = "approved"  # its records are being looked up
     AWAITING_REVIEW = "awaiting_review"  # ambiguous matches (a namesake): a person must sort them
     READY = "ready"  # the forget set is fixed; waits for a run
     IN_RUN = "in_run"  # a run works on it

@@ -19,7 +19,6 @@ from services.store.tables import ErasedRecord
 from services.store.types import utc_now
 
 _building = threading.Lock()
-_digests: dict[tuple[tuple[str, int, int], ...], str] = {}  # a corpus that did not change is not read again
 
 
 def corpus_of(installation: Installation) -> Corpus:
@@ -31,19 +30,7 @@ def corpus_of(installation: Installation) -> Corpus:
     settings = installation.settings.corpus
     if not settings.path:
         raise LetheError("corpus.not_set", "The settings name no corpus.")
-    return load_corpus(settings.path, Columns(**settings.columns) if settings.columns else None)
-
-
-def _digest(corpus: Corpus) -> str:
-    """The corpus' digest; for files on disk it is remembered until one of them changes."""
-    path = Path(corpus.path)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    if not all(file.exists() for file in files):
-        return corpus.digest
-    signature = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
-    if signature not in _digests:
-        _digests[signature] = corpus.digest
-    return _digests[signature]
+    return load_corpus(settings.path, Columns.named(settings.columns) if settings.columns else None)
 
 
 def index_path(installation: Installation) -> Path:
@@ -61,7 +48,8 @@ def open_index(installation: Installation, store: Store) -> SubjectIndex:
     with _building:
         if path.is_file():
             index = SubjectIndex(path)
-            if index.corpus_digest == _digest(corpus):
+            unchanged = corpus.stamp is not None and corpus.stamp == index.meta["stamp"]
+            if unchanged or index.corpus_digest == corpus.digest:
                 return index
             index.close()
         index = build_index(corpus, path)
