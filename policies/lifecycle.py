@@ -264,14 +264,6 @@ CLOSED_RUN = frozenset(
 ACTIVE_RUN = tuple(s for s in RunStatus if s not in CLOSED_RUN and s is not RunStatus.PLANNED)
 
 
-def suppressed(status: TicketStatus, *, approved: bool) -> bool:
-    """Whether the subject's output is suppressed: from approval until the ticket is closed (GDPR Art. 18).
-
-    A hold that comes after the approval does not lift the suppression: it keeps data, it does not show it.
-    """
-    return approved and status not in CLOSED_TICKET
-
-
 def _ticket_table() -> TicketTable:
     s, e = TicketStatus, TicketEvent
     to, complete = Transition, identity_and_approvals_are_complete_and_no_hold_stands

@@ -225,9 +225,3 @@ def test_every_guard_has_its_own_words() -> None:
             if row.guard is not None:
                 assert row.guard.__doc__
                 assert hasattr(lifecycle, row.guard.__name__)
-
-
-@pytest.mark.parametrize("status", TicketStatus)
-def test_suppressed_from_approval_until_closed(status: TicketStatus) -> None:
-    assert lifecycle.suppressed(status, approved=False) is False
-    assert lifecycle.suppressed(status, approved=True) is (status not in CLOSED_TICKET)
