@@ -42,6 +42,30 @@ def train(
     print(f"right values: {card.combination:.3f} of unseen combinations, {card.frame:.3f} of frames never trained")
 
 
+@app.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(help="Directory or hub name of a causal language model.")],
+    as_json: Json = False,
+) -> None:
+    """Take a base into the installation: its directory, and release 0, which is what is served before any erasure."""
+    _quiet_threads()
+    from pipelines.model import resolve
+    from services import jobs
+    from services.bases import begin_lineage, take_in
+    from services.installation import create_installation
+    from services.settings import load_settings
+
+    installation = create_installation(load_settings(), also=jobs.migrate)
+    directory = take_in(installation, resolve(source))
+    store = installation.open_store()
+    try:
+        digest = begin_lineage(installation, store)
+    finally:
+        store.close()
+    told = {"base": str(directory), "digest": digest}
+    print(json.dumps(told) if as_json else f"taken in: {directory}; release 0 of {digest[:12]} is signed")
+
+
 @app.command("eval")
 def evaluate(
     base: Annotated[str, typer.Argument(help="Directory or hub name of a causal language model.")],

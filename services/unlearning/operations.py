@@ -30,6 +30,7 @@ from services import keys
 from services.corpus_index import index_path
 from services.installation import open_installation
 from services.sealing import ring_of
+from services.serving.base import base_directory
 from services.settings import Settings
 from services.store.releases import get_release
 from services.store.runs import get_run, runs_of, tickets_of
@@ -84,7 +85,7 @@ class Bench:
         from pipelines.model import load_model
 
         dtype = None if self.settings.base.dtype == "auto" else getattr(torch, self.settings.base.dtype)
-        return load_model(self.settings.base.path, device=self.settings.unlearning.device or None, dtype=dtype)
+        return load_model(base_directory(self.settings), device=self.settings.unlearning.device or None, dtype=dtype)
 
     def augmenter(self, run_id: str) -> Augmenter:
         """Who writes the vague answers: templates, or the organisation's own model."""
