@@ -121,7 +121,8 @@ def ls(answers: Sequence[Answer], mode: Mode = "corrected", seed: int = 0) -> Me
     items = tuple(Item(probe=a.probe, fact=a.fact, score=scored.get(a.probe)) for a in answers)
     if not rows:
         why = "no answer could be scored" if all(a.empty for a in answers) else "no perplexities: no model was given"
-        return results.not_run("ls", why, source=SOURCES[mode], direction="higher", mode=mode)
+        found_none = results.not_run("ls", why, source=SOURCES[mode], direction="higher", mode=mode)
+        return found_none.model_copy(update={"parts": _lexical_parts(answers, mode)})
     mean_ppl = sum(row.ppl for row in rows) / len(rows)
     bi = sum(row.bi for row in rows) / len(rows)
     hs = sum(row.hs for row in rows) / len(rows)
@@ -155,6 +156,16 @@ def ls(answers: Sequence[Answer], mode: Mode = "corrected", seed: int = 0) -> Me
         },
         items=items,
     )
+
+
+def _lexical_parts(answers: Sequence[Answer], mode: Mode) -> dict[str, float | None]:
+    """BI and HS where there is no perplexity: the two parts that need no model."""
+    texts = [tokens(answer.response) for answer in answers]
+    pairs = [(brunet(words), hs) for words in texts if (hs := honore(words, mode)) is not None]
+    if not pairs:
+        return {}
+    bi, hs = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
+    return {"ppl": None, "bi": bi, "hs": None if math.isinf(hs) else hs}
 
 
 def _item_score(row: _Row, mode: Mode) -> float:

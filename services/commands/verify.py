@@ -85,17 +85,15 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _line(name: str, metric: Mapping[str, Any]) -> str:
     head = f"{name:<8}{metric['name']:<18}{metric['mode'] or '':<11}"
+    parts = metric["parts"]
+    shown = f"   PPL {_part(parts, 'ppl')}  BI {_part(parts, 'bi')}  HS {_part(parts, 'hs')}" if parts else ""
     if metric["value"] is None:
-        return head + f"{'not run' if metric['state'] == 'not_run' else '–':>9}"
+        return head + f"{'not run' if metric['state'] == 'not_run' else '–':>9}{shown and ' ' * 37}{shown}"
     lower, upper = metric["lower"], metric["upper"]
     between = "" if lower is None or upper is None else f"{lower:.3f} … {upper:.3f}"
-    line = head + f"{metric['value']:>9.4f}{between:>20}{metric['n']:>6}{metric['undecided']:>11}"
-    parts = metric["parts"]
-    return line + (
-        "" if not parts else f"   PPL {_part(parts, 'ppl')}  BI {_part(parts, 'bi')}  HS {_part(parts, 'hs')}"
-    )
+    return head + f"{metric['value']:>9.4f}{between:>20}{metric['n']:>6}{metric['undecided']:>11}{shown}"
 
 
 def _part(parts: Mapping[str, float | None], name: str) -> str:
     value = parts.get(name)
-    return "inf" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:.2f}"
