@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from policies.lifecycle import CLOSED_RUN, RunEvent, RunStatus, TicketEvent, TicketStatus
+from policies.lifecycle import CLOSED_RUN, RunStatus, TicketStatus
 from services import jobs, publication, telemetry, ticket
 from services.installation import Installation
+from services.run_end import end_run
 from services.settings import Settings
 from services.store.engine import Store
-from services.store.runs import list_runs, tickets_of, transition_run
-from services.store.tickets import list_tickets, transition_ticket
+from services.store.runs import list_runs
+from services.store.tickets import list_tickets
 
 ACTOR = "system:control"
 _TICK_S = 0.3
@@ -109,7 +110,9 @@ class Control:
         found = jobs.get(f"{name}.{number}")
         if found is not None and found.state in {"failed", "cancelled"}:
             if not again:
-                self._fail(about, found.error_code or "jobs.given_up")
+                # A run whose job is dead cannot go on: say so, and let its tickets be retried.
+                code = found.error_code or "jobs.given_up"
+                end_run(self._installation, self._store, about, code, actor=ACTOR)
                 return
             if self._clock() < self._paused.setdefault(name, self._clock() + _PAUSE_S):
                 return
@@ -118,14 +121,6 @@ class Control:
             found = None
         if found is None:
             jobs.submit(workflow, f"{name}.{number}", [about], queue=queue, partition=partition)
-
-    def _fail(self, run_id: str, code: str) -> None:
-        """A run whose job is dead cannot go on: say so, and let its tickets be retried."""
-        with self._store.write() as session:
-            for one in tickets_of(session, run_id):
-                if one.status == TicketStatus.IN_RUN:
-                    transition_ticket(session, one.ticket_id, TicketEvent.RUN_FAILED, actor=ACTOR, reason_code=code)
-            transition_run(session, run_id, RunEvent.FAIL, actor=ACTOR, reason_code=code)
 
 
 def start(settings: Settings, store: Store) -> tuple[Control, Callable[[], None]]:

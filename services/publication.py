@@ -7,19 +7,19 @@ from dateutil.relativedelta import relativedelta
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from policies.errors import LetheError
 from policies.lifecycle import RunEvent, RunStatus, TicketEvent, TicketStatus
 from services import audit, corpus_index, keys, sealed_items, telemetry
 from services.installation import Installation
 from services.intake.desk import request_of
 from services.intake.packs import Packs
 from services.reports.collect import report_ticket
+from services.run_end import end_run
 from services.serving.swap import request_swap, wait_confirmed
 from services.store.engine import Store
 from services.store.releases import get_desired
 from services.store.runs import get_run, tickets_of, transition_run
 from services.store.steps import begin_step, end_step
-from services.store.tables import ForgetSet, SealedIdentity, Ticket
+from services.store.tables import DesiredState, ForgetSet, Run, SealedIdentity, Ticket
 from services.store.tickets import transition_ticket
 from services.store.types import utc_now
 from services.ticket import decision_of, subject_set
@@ -32,8 +32,8 @@ def swap(installation: Installation, store: Store, run_id: str, attempt: int) ->
 
     Raises:
         LetheError: ``swap.refused``, ``swap.timeout``: the run stays as it is and the swap is tried again.
-            ``desired_state.parent``: somebody moved the desired state meanwhile; nothing is swapped.
     """
+    stopped = None
     with store.write() as session:
         run = get_run(session, run_id)
         if run.status != RunStatus.SWAPPING:
@@ -43,9 +43,11 @@ def swap(installation: Installation, store: Store, run_id: str, attempt: int) ->
         generation = desired.generation
         assert run.release_digest is not None
         if desired.release_digest != run.release_digest:
-            if desired.release_digest != run.parent_digest:
-                raise LetheError("desired_state.parent", "The release's parent is no longer the one that is served.")
-            generation = request_swap(session, run.base_digest, run.release_digest, generation, actor=ACTOR)
+            stopped = _why_not(run, desired)
+            if stopped is None:
+                generation = request_swap(session, run.base_digest, run.release_digest, generation, actor=ACTOR)
+    if stopped is not None:
+        return end_run(installation, store, run_id, stopped, actor=ACTOR, attempt=attempt)
     settings = installation.settings.serving
     timeout = settings.prepare_timeout_s + settings.drain_timeout_s
     receipt = wait_confirmed(store, run.base_digest, generation, timeout, min_ready=settings.min_ready)
@@ -58,6 +60,15 @@ def swap(installation: Installation, store: Store, run_id: str, attempt: int) ->
             if ticket.status == TicketStatus.IN_RUN:
                 transition_ticket(session, ticket.ticket_id, TicketEvent.SWAP_CONFIRMED, actor=ACTOR)
         return transition_run(session, run_id, RunEvent.SWAPPED, actor=ACTOR, attempt=attempt).status
+
+
+def _why_not(run: Run, desired: DesiredState) -> str | None:
+    """Why a release that is not asked for yet must not be: the run would wait here for ever."""
+    if run.cancel_requested:
+        return "unlearn.cancelled"
+    if desired.release_digest != run.parent_digest:
+        return "desired_state.parent"  # somebody moved the desired state meanwhile
+    return None
 
 
 def close(installation: Installation, store: Store, run_id: str, attempt: int) -> str:

@@ -9,16 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from policies.errors import LetheError
-from policies.lifecycle import CLOSED_RUN, RunEvent, RunStatus, TicketEvent, TicketStatus
+from policies.lifecycle import CLOSED_RUN, RunEvent, RunStatus
 from services import jobs, telemetry
 from services.installation import Installation
-from services.reports.collect import report_ticket
+from services.run_end import end_run
 from services.store.engine import Store
 from services.store.releases import add_release
 from services.store.runs import get_run, tickets_of, transition_run, write_progress
 from services.store.steps import begin_step, end_step, steps_of
-from services.store.tickets import transition_ticket
 from services.unlearning.runners import Runners
 
 ACTOR = "system:unlearning"
@@ -58,19 +59,13 @@ class Refused(LetheError):
     """A step that was done and whose outcome ends the run: the checks failed, the verdict is no.
 
     Args:
-        code: A registered code.
+        code: A registered code; it says how the run ends (``run_end``).
         message: For the ticket.
-        run_event: What it is for the run.
-        ticket_event: What it is for the run's tickets.
         result: What the step found, for the report.
     """
 
-    def __init__(
-        self, code: str, message: str, run_event: RunEvent, ticket_event: TicketEvent, result: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, code: str, message: str, result: Mapping[str, Any]) -> None:
         super().__init__(code, message)
-        self.run_event = run_event
-        self.ticket_event = ticket_event
         self.result = dict(result)
 
 
@@ -116,7 +111,7 @@ def check(workshop: Workshop, run_id: str, attempt: int) -> Result:
     if not found["success"]:
         failed = ", ".join(one["expectation"] for one in found["results"] if not one["success"])
         message = f"The augmented set failed: {failed}."
-        raise Refused("checks.quarantined", message, RunEvent.QUARANTINE, TicketEvent.RUN_QUARANTINED, found)
+        raise Refused("checks.quarantined", message, found)
     return found
 
 
@@ -142,7 +137,7 @@ def verify(workshop: Workshop, run_id: str, attempt: int) -> Result:
         }
     if found["outcome"] != "accepted":
         message = f"The verdict is {found['outcome']}: {len(found['reasons'])} threshold(s) not reached."
-        raise Refused("verdict.rejected", message, RunEvent.REJECT, TicketEvent.RUN_REJECTED, found)
+        raise Refused("verdict.rejected", message, found)
     return found
 
 
@@ -177,15 +172,25 @@ def take(workshop: Workshop, run_id: str, step: Step, attempt: int) -> str:
     """Do one step, unless the run is past it; the status that follows.
 
     Raises:
-        LetheError: Whatever the step raises; ``run.stale_attempt`` where a newer attempt has taken over.
+        LetheError: Whatever the step raises; ``unlearn.cancelled`` where somebody asked for it before or meanwhile;
+            ``run.stale_attempt`` where a newer attempt has taken over.
     """
     with workshop.store.write() as session:
         if get_run(session, run_id).status != step.due:
             return str(get_run(session, run_id).status)
+        _heed_cancel(session, run_id)
         begin_step(session, run_id, step.name, attempt)
         traces = [ticket.trace_id for ticket in tickets_of(session, run_id) if ticket.trace_id]
-    result = _measured(step, lambda: step.work(workshop, run_id, attempt), run_id, attempt, traces)
+    try:
+        result = _measured(step, lambda: step.work(workshop, run_id, attempt), run_id, attempt, traces)
+    except Refused as refusal:
+        # Kept before anything else happens: of a recorded step that is replayed after a crash only the code is left.
+        with workshop.store.write() as session:
+            end_step(session, run_id, step.name, attempt, refusal.result)
+        _count_rejections(refusal.result)
+        raise
     with workshop.store.write() as session:
+        _heed_cancel(session, run_id)
         end_step(session, run_id, step.name, attempt, result)
         run = transition_run(
             session,
@@ -198,6 +203,18 @@ def take(workshop: Workshop, run_id: str, step: Step, attempt: int) -> str:
             release_digest=result.get("digest") if step.event is RunEvent.RELEASED else None,
         )
         return str(run.status)
+
+
+def _heed_cancel(session: Session, run_id: str) -> None:
+    """A hold or a withdrawal of one ticket cancels the run and plans the others anew; it does not fail them."""
+    if get_run(session, run_id).cancel_requested:
+        raise LetheError("unlearn.cancelled", "Somebody asked to cancel the run.")
+
+
+def _count_rejections(found: Mapping[str, Any]) -> None:
+    for gate in found.get("verdict", {}).get("gates", ()):
+        if gate["required"] and gate["state"] != "pass":
+            telemetry.count_rejection(gate["name"])
 
 
 def _measured(step: Step, work: Callable[[], Result], run_id: str, attempt: int, traces: Sequence[str]) -> Result:
@@ -218,56 +235,21 @@ def begin(workshop: Workshop, run_id: str, attempt: int) -> str:
     with workshop.store.write() as session:
         if get_run(session, run_id).status != RunStatus.PLANNED:
             return str(get_run(session, run_id).status)
+        _heed_cancel(session, run_id)
         return str(transition_run(session, run_id, RunEvent.START, actor=ACTOR, attempt=attempt).status)
 
 
-def give_up(workshop: Workshop, run_id: str, attempt: int, error: LetheError, step: str) -> str:
-    """End a run that cannot go on, and tell its tickets why; nothing was swapped.
-
-    A cancelled run leaves its tickets ready for the next one; only the ticket that was held or withdrawn is not.
-    """
-    run_event, ticket_event = RunEvent.FAIL, TicketEvent.RUN_FAILED
-    if isinstance(error, Refused):
-        run_event, ticket_event = error.run_event, error.ticket_event
-    elif error.code == "unlearn.cancelled":
-        run_event, ticket_event = RunEvent.CANCEL, TicketEvent.RUN_CANCELLED
-    if isinstance(error, Refused):
-        for gate in error.result.get("verdict", {}).get("gates", ()):
-            if gate["required"] and gate["state"] != "pass":
-                telemetry.count_rejection(gate["name"])
-    with workshop.store.write() as session:
-        if get_run(session, run_id).status in CLOSED_RUN:
-            return str(get_run(session, run_id).status)
-        if isinstance(error, Refused):
-            end_step(session, run_id, step, attempt, error.result)
-        tickets = [ticket.ticket_id for ticket in tickets_of(session, run_id)]
-        for ticket in tickets_of(session, run_id):
-            if ticket.status == TicketStatus.IN_RUN:
-                transition_ticket(session, ticket.ticket_id, ticket_event, actor=ACTOR, reason_code=error.code)
-        run = transition_run(
-            session,
-            run_id,
-            run_event,
-            actor=ACTOR,
-            attempt=attempt,
-            reason_code=error.code,
-            checks_passed=False if run_event is RunEvent.QUARANTINE else None,
-            verdict_passed=False if run_event is RunEvent.REJECT else None,
-        )
-    # A run that came to nothing has a report too: it is how a person sees why, and what to change.
-    for ticket_id in tickets:
-        report_ticket(workshop.installation, workshop.store, ticket_id)
-    return str(run.status)
+def give_up(workshop: Workshop, run_id: str, attempt: int, code: str) -> str:
+    """End a run that cannot go on, and tell its tickets why; nothing was swapped."""
+    return end_run(workshop.installation, workshop.store, run_id, code, actor=ACTOR, attempt=attempt)
 
 
 def carry_out(workshop: Workshop, run_id: str) -> str:
     """The body of the durable job: every step in order, until the release is made or the run has ended."""
     attempt = jobs.current().attempt
-    due = "begin"
     try:
         jobs.step("begin", begin, workshop, run_id, attempt)
         for step in STEPS:
-            due = step.name
             status = jobs.step(step.name, take, workshop, run_id, step, attempt)
             if status in CLOSED_RUN:
                 return status
@@ -275,6 +257,6 @@ def carry_out(workshop: Workshop, run_id: str) -> str:
     except LetheError as error:
         if error.code == "run.stale_attempt":
             raise
-        return jobs.step("give_up", give_up, workshop, run_id, attempt, error, due)
+        return jobs.step("give_up", give_up, workshop, run_id, attempt, error.code)
     finally:
         workshop.runners.end()
