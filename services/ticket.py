@@ -35,6 +35,7 @@ from services.store.types import utc_now
 
 ACTOR = "system:control"
 _PURPOSE = "forget_set"
+_SAID = frozenset({"corpus", "forget_set", "subject"})  # areas of errors that a person can do something about
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*\.?")
 
 
@@ -50,7 +51,21 @@ def look_up(installation: Installation, store: Store, ticket_id: str) -> str:
     """Find an approved ticket's records and settle its forget set; the status that follows.
 
     Ambiguous matches wait for a person; nothing found is a finding, and closes the ticket.
+
+    Raises:
+        LetheError: ``forget_set.whole_corpus``, ``subject.no_identifier`` and what opening the index raises; the ticket
+            waits with that reason, and the look-up is tried again.
     """
+    try:
+        return _look_up(installation, store, ticket_id)
+    except LetheError as error:
+        if error.code.partition(".")[0] in _SAID:
+            with store.write() as session:
+                get_ticket(session, ticket_id, lock=True).reason_code = error.code
+        raise
+
+
+def _look_up(installation: Installation, store: Store, ticket_id: str) -> str:
     with store.read() as session:
         ticket = get_ticket(session, ticket_id)
         if ticket.status != TicketStatus.APPROVED:
@@ -154,7 +169,7 @@ def plan(installation: Installation, store: Store) -> str | None:
         ):
             return None
         ready = list_tickets(session, statuses=[TicketStatus.READY])
-        if not ready or min(ticket.received_at for ticket in ready) > utc_now() - window:
+        if not ready or min(ticket.approved_at or ticket.received_at for ticket in ready) > utc_now() - window:
             return None
         settings = installation.settings.unlearning
         run = plan_run(
