@@ -1,0 +1,1 @@
+"""Unlearning: rows in, adapter out."""

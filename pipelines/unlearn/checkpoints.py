@@ -1,0 +1,66 @@
+"""Checkpoints of a run: a run that was killed goes on from its last one and ends as if nothing had happened."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from policies.errors import LetheError
+
+FILE = "checkpoint.pt"
+_FORM = 1
+
+
+def save(directory: Path, job: str, step: int, adapter: dict[str, torch.Tensor], optimizer: Any) -> None:
+    """Write adapter, optimizer, random state and step in one atomic rename.
+
+    Args:
+        directory: Of the run.
+        job: Fingerprint of rows, settings and base: another job never goes on from this checkpoint.
+        step: Steps done.
+        adapter: The trained tensors.
+        optimizer: With its state.
+
+    Raises:
+        LetheError: ``unlearn.disk_full``; the run can be started again once there is room.
+    """
+    state = {
+        "form": _FORM,
+        "job": job,
+        "step": step,
+        "adapter": {name: tensor.detach().cpu() for name, tensor in adapter.items()},
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+    }
+    fresh = directory / f"{FILE}.new"
+    try:
+        with fresh.open("wb") as out:
+            torch.save(state, out)
+            out.flush()
+            os.fsync(out.fileno())
+        fresh.replace(directory / FILE)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        fresh.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno != errno.ENOSPC:
+            raise
+        raise LetheError("unlearn.disk_full", "There is no room for the run's checkpoint.") from error
+
+
+def load(directory: Path, job: str) -> dict[str, Any] | None:
+    """The last checkpoint of this very job, if there is one that can be read."""
+    file = directory / FILE
+    if not file.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError):
+        return None
+    return state if state.get("form") == _FORM and state.get("job") == job else None
+
+
+def drop(directory: Path) -> None:
+    """Delete the checkpoint: the run is over."""
+    for name in (FILE, f"{FILE}.new"):
+        (directory / name).unlink(missing_ok=True)

@@ -1,0 +1,121 @@
+"""What a method may do with a batch. Rows to raise and rows to lower have different types: no loss can mix them up."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipelines.unlearn.settings import KlDirection
+
+
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """Distributions at some positions: the likeliest tokens' log-probabilities, and what all others hold together.
+
+    Attributes:
+        log_probs: (positions, k).
+        tokens: (positions, k).
+    """
+
+    log_probs: Tensor
+    tokens: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Logits at the answer positions of a batch.
+
+    Attributes:
+        logits: (positions, vocabulary), before each answer token.
+        targets: (positions,), the answer tokens.
+        rows: (positions,), which row of the batch a position is of.
+        count: Number of rows.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    rows: Tensor
+    count: int
+
+    def token_nll(self) -> Tensor:
+        """Negative log-likelihood of each answer token."""
+        return functional.cross_entropy(self.logits.float(), self.targets, reduction="none")
+
+    def leads(self) -> Tensor:
+        """Whether a position is the first of its row."""
+        return torch.cat([self.rows.new_ones(1, dtype=torch.bool), self.rows[1:] != self.rows[:-1]])
+
+    def row_nll(self) -> Tensor:
+        """Summed negative log-likelihood of each row's answer."""
+        total = self.logits.new_zeros(self.count, dtype=torch.float32)
+        return total.index_add(0, self.rows, self.token_nll())
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """Rows that become likelier."""
+
+    scored: Scored
+
+    def cross_entropy(self, lead_weight: float = 1.0) -> Tensor:
+        """Mean over the answer tokens, in which each answer's first token counts ``lead_weight`` times."""
+        nll = self.scored.token_nll()
+        if lead_weight == 1.0:
+            return nll.mean()
+        weights = torch.where(self.scored.leads(), lead_weight, 1.0)
+        return (nll * weights).sum() / weights.sum()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Raised):
+    """Rows on which the model stays as its base is."""
+
+    reference: TopK
+
+    def divergence(self, direction: KlDirection) -> Tensor:
+        """KL between model and base at the answer tokens, mean over positions (``divergence`` below)."""
+        return divergence(self.scored.logits, self.reference, direction)
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """Rows with forgotten answers. Both losses push their likelihood down, and there is no other way to use them."""
+
+    scored: Scored
+    reference_nll: Tensor
+
+    def ascent(self) -> Tensor:
+        """Gradient ascent: minus the mean negative log-likelihood of the tokens."""
+        return -self.scored.token_nll().mean()
+
+    def npo(self, beta: float) -> Tensor:
+        """Negative preference optimisation, ``-2/beta * log sigmoid(beta * (nll - reference nll))``, mean over rows."""
+        return -functional.logsigmoid(beta * (self.scored.row_nll() - self.reference_nll)).mean() * (2 / beta)
+
+
+def divergence(logits: Tensor, reference: TopK, direction: KlDirection) -> Tensor:
+    """KL over the reference's likeliest tokens, with one more class for all others together.
+
+    Merging classes can only make a KL smaller, so this is a lower bound of the KL over the whole vocabulary;
+    tests/unit/pipelines/unlearn/test_reference.py measures by how much.
+    """
+    ours = functional.log_softmax(logits.float(), dim=-1).gather(1, reference.tokens)
+    model = torch.cat([ours, rest_mass(ours)], dim=1)
+    base = torch.cat([reference.log_probs, rest_mass(reference.log_probs)], dim=1)
+    first, second = (model, base) if direction == "model_reference" else (base, model)
+    return (first.exp() * (first - second)).sum(dim=1).mean()
+
+
+def rest_mass(log_probs: Tensor) -> Tensor:
+    """Log of the probability that is left beside the given tokens, (positions, 1)."""
+    # A distribution can be so peaked that rounding leaves nothing or less: the floor keeps its log finite.
+    left = (1.0 - log_probs.exp().sum(dim=1, keepdim=True)).clamp(min=1e-6)
+    return left.log()
+
+
+def top_k(logits: Tensor, k: int) -> TopK:
+    """The reference's side of ``divergence``."""
+    log_probs = functional.log_softmax(logits.float(), dim=-1)
+    values, tokens = log_probs.topk(min(k, logits.shape[-1]), dim=-1)
+    return TopK(values, tokens)

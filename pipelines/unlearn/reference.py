@@ -1,0 +1,78 @@
+"""The base's view of retain and negative rows: the same model with its adapter off, remembered as far as it fits."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipelines.encode import Encoded
+from pipelines.model import LoadedModel
+from pipelines.unlearn.forward import score
+from pipelines.unlearn.losses import Scored, TopK, top_k
+
+_POSITION_BYTES = 2 + 4  # one kept token: its log-probability in fp16, its id in 32 bits
+
+
+class Reference:
+    """Reference distributions and likelihoods, computed when first needed.
+
+    Args:
+        loaded: The model that is trained, with its adapter.
+        k: Tokens kept a position.
+        limit: Bytes that the cache may hold; rows beyond it are computed again each time.
+        autocast: As in training, so that a model that has not moved has no divergence.
+    """
+
+    def __init__(self, loaded: LoadedModel, k: int, limit: int, *, autocast: bool = True) -> None:
+        self._loaded = loaded
+        self._k = min(k, int(loaded.model.config.vocab_size))
+        self._limit = limit
+        self._autocast = autocast
+        self._distributions: dict[int, TopK] = {}
+        self._nll: dict[int, float] = {}
+        self.bytes = 0
+        self.recomputed = 0
+
+    def distributions(self, keys: Sequence[int], rows: Sequence[Encoded]) -> TopK:
+        """Distributions at the answer positions of the rows, in order; ``keys`` name the rows in the cache."""
+        missing = [n for n, key in enumerate(keys) if key not in self._distributions]
+        fresh = dict(zip(missing, self._compute([rows[n] for n in missing]), strict=True)) if missing else {}
+        found = [fresh[n] if n in fresh else self._distributions[keys[n]] for n in range(len(keys))]
+        for n, one in fresh.items():
+            self._keep(keys[n], one)
+        device = self._loaded.device
+        return TopK(
+            torch.cat([one.log_probs for one in found]).to(device, torch.float32),
+            torch.cat([one.tokens for one in found]).to(device, torch.int64),
+        )
+
+    def nll(self, keys: Sequence[int], rows: Sequence[Encoded]) -> Tensor:
+        """Summed negative log-likelihood of each row's answer under the base."""
+        missing = [n for n, key in enumerate(keys) if key not in self._nll]
+        if missing:
+            scored = self._score([rows[n] for n in missing])
+            for n, value in zip(missing, scored.row_nll().tolist(), strict=True):
+                self._nll[keys[n]] = value
+        return torch.tensor([self._nll[key] for key in keys], device=self._loaded.device)
+
+    def _compute(self, rows: Sequence[Encoded]) -> list[TopK]:
+        scored = self._score(rows)
+        whole = top_k(scored.logits, self._k)
+        sizes = [row.answer_tokens for row in rows]
+        return [
+            TopK(values.half(), tokens.int())
+            for values, tokens in zip(whole.log_probs.split(sizes), whole.tokens.split(sizes), strict=True)
+        ]
+
+    def _keep(self, key: int, one: TopK) -> None:
+        size = one.tokens.numel() * _POSITION_BYTES
+        if self.bytes + size > self._limit:
+            self.recomputed += 1
+            return
+        # Clones, since a slice would hold the whole batch in memory.
+        self._distributions[key] = TopK(one.log_probs.cpu().clone(), one.tokens.cpu().clone())
+        self.bytes += size
+
+    def _score(self, rows: Sequence[Encoded]) -> Scored:
+        with torch.no_grad(), self._loaded.adapter_disabled():
+            return score(self._loaded.model, rows, self._loaded.pad_id, self._loaded.device, autocast=self._autocast)

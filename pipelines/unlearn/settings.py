@@ -1,0 +1,112 @@
+"""What an unlearning run may be told."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from policies.errors import LetheError
+
+KlDirection = Literal["model_reference", "reference_model"]
+_DIRECTIONS = ("model_reference", "reference_model")
+_SHARES = ("warmup",)
+_POSITIVE = (
+    "rank",
+    "alpha",
+    "learning_rate",
+    "warm_learning_rate",
+    "passes",
+    "warm_passes",
+    "min_steps",
+    "max_steps",
+    "batch_tokens",
+    "max_length",
+    "npo_beta",
+    "clip",
+    "reference_top_k",
+    "checkpoint_every",
+    "cancel_every",
+    "report_every",
+    "diverged_factor",
+    "diverged_patience",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnlearnSettings:
+    """Settings of the trainer; the defaults were chosen on other people than those reported (docs/unlearning.md).
+
+    Attributes:
+        method: A registered method: ``relearn``, ``relearn_npo`` or ``grad_ascent`` (``ga``).
+        rank: Of the LoRA; a warm start keeps the rank of its adapter.
+        alpha: Its scale.
+        learning_rate: Peak of a cold start.
+        warm_learning_rate: Where a warm start begins; it only falls from there.
+        passes: How often a cold start sees the augmented rows: steps grow with them.
+        warm_passes: The same for a warm start.
+        min_steps: At least so many steps.
+        max_steps: At most so many steps.
+        batch_tokens: Padded tokens of one forward pass.
+        max_length: Longer rows are cut, and counted.
+        augmented_weight: Of the cross-entropy on augmented, generic and replay rows.
+        retain_weight: Of the cross-entropy on retain rows.
+        kl_weight: Of the KL divergence from the base on retain rows.
+        kl_direction: ``model_reference`` is KL(model ‖ base), as the paper has it; the other way as its code has it.
+        npo_weight: Of the NPO term, where the method has one.
+        npo_beta: Its temperature.
+        clip: Norm that gradients are clipped to.
+        warmup: Share of a cold start's steps with a rising learning rate.
+        reference_top_k: Tokens kept of each reference distribution; the rest is one sum.
+        reference_bytes: The reference cache grows to this size; what does not fit is computed again.
+        checkpoint_every: Steps between checkpoints.
+        cancel_every: Steps between looks at the cancel flag.
+        report_every: Steps between reports.
+        diverged_factor: The run stops when the loss on augmented rows stays so many times its beginning ...
+        diverged_patience: ... for so many steps. A loss that is no number stops it at once.
+        autocast: Compute in bf16 where the weights are wider.
+        seed: Of the adapter's start and the order of the rows.
+    """
+
+    method: str = "relearn"
+    rank: int = 16
+    alpha: int = 32
+    learning_rate: float = 2e-2
+    warm_learning_rate: float = 8e-3
+    passes: float = 1.0
+    warm_passes: float = 1.0
+    min_steps: int = 40
+    max_steps: int = 2000
+    batch_tokens: int = 1024
+    max_length: int = 1024
+    augmented_weight: float = 1.0
+    retain_weight: float = 1.0
+    kl_weight: float = 1.0
+    lead_weight: float = 1.0
+    optimizer: str = "adamw"
+    kl_direction: KlDirection = "model_reference"
+    npo_weight: float = 0.3
+    npo_beta: float = 0.1
+    clip: float = 1.0
+    warmup: float = 0.1
+    reference_top_k: int = 64
+    reference_bytes: int = 256 << 20
+    checkpoint_every: int = 25
+    cancel_every: int = 2
+    report_every: int = 5
+    diverged_factor: float = 5.0
+    diverged_patience: int = 20
+    autocast: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        faults = [f"{name} must be above 0" for name in _POSITIVE if getattr(self, name) <= 0]
+        faults += [
+            f"{field.name} must not be negative"
+            for field in fields(self)
+            if (field.name.endswith("_weight") or field.name == "reference_bytes") and getattr(self, field.name) < 0
+        ]
+        faults += [f"{name} must be between 0 and 1" for name in _SHARES if not 0 <= getattr(self, name) < 1]
+        if self.kl_direction not in _DIRECTIONS:
+            faults.append(f"kl_direction must be one of {', '.join(_DIRECTIONS)}")
+        if self.min_steps > self.max_steps:
+            faults.append("min_steps must not be above max_steps")
+        if faults:
+            raise LetheError("unlearn.bad_settings", "The settings of the run cannot be used.", tuple(faults))

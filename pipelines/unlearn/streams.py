@@ -1,0 +1,71 @@
+"""Rows sorted into the streams that a step draws from, and the whole order of a run fixed before it starts."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from pipelines.encode import Encoded, batches, encode_row
+from pipelines.rows import RowKind, TrainRow
+from pipelines.unlearn.registry import Stream
+
+_STREAM_OF = {
+    RowKind.FORGET: Stream.AUGMENTED,
+    RowKind.COMPLETION: Stream.AUGMENTED,
+    RowKind.NEIGHBOUR: Stream.AUGMENTED,
+    RowKind.GENERIC: Stream.AUGMENTED,
+    RowKind.REPLAY: Stream.AUGMENTED,
+    RowKind.RETAIN: Stream.RETAIN,
+    RowKind.NEGATIVE: Stream.NEGATIVE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The encoded rows of one stream.
+
+    Attributes:
+        stream: Which one.
+        encoded: The rows; a row is named by its place here.
+        batch_tokens: Padded tokens of one batch.
+        seed: Of the order.
+    """
+
+    stream: Stream
+    encoded: tuple[Encoded, ...]
+    batch_tokens: int
+    seed: int
+
+    def batches_per_pass(self) -> int:
+        """Steps that see every row once."""
+        return len(batches([len(row) for row in self.encoded], self.batch_tokens))
+
+    def plan(self, steps: int) -> list[list[int]]:
+        """The batch of every step: every row once before any comes twice, in another order each time."""
+        return list(itertools.islice(self._endless(), steps))
+
+    def _endless(self) -> Iterator[list[int]]:
+        lengths = [len(row) for row in self.encoded]
+        for turn in itertools.count():
+            yield from batches(lengths, self.batch_tokens, shuffle_seed=self.seed * 100_003 + turn)
+
+
+def sort_rows(
+    rows: Sequence[TrainRow], tokenizer: PreTrainedTokenizerBase, *, batch_tokens: int, max_length: int, seed: int
+) -> dict[Stream, Rows]:
+    """Encode the rows, each in the stream of its kind; a stream without rows is left out."""
+    sorted_rows: dict[Stream, list[Encoded]] = {}
+    for row in rows:
+        sorted_rows.setdefault(_STREAM_OF[row.kind], []).append(encode_row(tokenizer, row, max_length=max_length))
+    return {
+        stream: Rows(stream, tuple(encoded), batch_tokens, seed + place)
+        for place, stream in enumerate(Stream)
+        if (encoded := sorted_rows.get(stream))
+    }
+
+
+def steps_for(rows: Rows, passes: float, minimum: int, maximum: int) -> int:
+    """Steps grow with the rows to be seen, within bounds."""
+    return max(minimum, min(maximum, math.ceil(passes * rows.batches_per_pass())))
