@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from policies.ticket import IdentityEvidence
 from services import sealed_items, sealing
 from services.installation import Installation
+from services.intake.desk import request_of
 from services.reports.build import build_report
 from services.reports.data import (
     ApprovalPart,
@@ -47,6 +48,7 @@ from services.store.tables import (
     Report,
     Run,
     RunStep,
+    SealedIdentity,
     Ticket,
 )
 from services.store.tickets import get_ticket, history
@@ -99,7 +101,7 @@ def collect(session: Session, ticket_id: str) -> ReportData:
     return ReportData(
         generated_at=utc_now(),
         ticket=_ticket(ticket),
-        identity=_identity(ticket),
+        identity=_identity(session, ticket),
         legal=_legal(ticket),
         scope=_scope(session, ticket),
         data=_data(session, ticket, results),
@@ -148,11 +150,15 @@ def _ticket(ticket: Ticket) -> TicketPart:
     )
 
 
-def _identity(ticket: Ticket) -> IdentityPart | None:
-    if "identity" not in ticket.acts:
-        return None
-    evidence = IdentityEvidence.model_validate_json(json.dumps(ticket.acts["identity"]))
-    return IdentityPart(**evidence.model_dump())
+def _identity(session: Session, ticket: Ticket) -> IdentityPart | None:
+    """What a person recorded last, else what the ticket came with; only references, never the evidence."""
+    if "identity" in ticket.acts:
+        evidence: IdentityEvidence | None = IdentityEvidence.model_validate_json(json.dumps(ticket.acts["identity"]))
+    elif session.get(SealedIdentity, ticket.subject_ref) is not None:
+        evidence = request_of(session, ticket).identity
+    else:
+        evidence = None
+    return IdentityPart(**evidence.model_dump()) if evidence else None
 
 
 def _legal(ticket: Ticket) -> LegalPart | None:
@@ -332,6 +338,15 @@ def _remains(session: Session, ticket: Ticket) -> tuple[RemainPart, ...]:
             ground="The method is approximate: an adapter suppresses and overwrites, the base stays for later runs",
         ),
     ]
+    if session.get(SealedIdentity, ticket.subject_ref) is not None:
+        parts.append(
+            RemainPart(
+                what="The raw identity as the ticket gave it",
+                where="Table sealed_identities of the store",
+                sealed=_SEALED,
+                ground="The ticket is open; it is deleted when the swap is confirmed",
+            )
+        )
     for item in sealed_items.items_of(session, ticket.ticket_id):
         parts.append(
             RemainPart(
