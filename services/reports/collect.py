@@ -252,7 +252,8 @@ def _method(run: Run | None, results: Results) -> MethodPart | None:
         return None
     uncovered = len(results.get("augment", {}).get("uncovered", ()))
     side = (f"{uncovered} fact(s) got too few training rows.",) if uncovered else ()
-    return MethodPart(name=run.method, exact=False, limits=LIMITS, side_effects=side)
+    version = results.get("train", {}).get("code_version")
+    return MethodPart(name=run.method, version=version, exact=False, limits=LIMITS, side_effects=side)
 
 
 def _verdict(results: Results) -> VerdictPart | None:

@@ -51,7 +51,8 @@ def training_plot(training: Mapping[str, Any] | None) -> str | None:
             axes.plot(steps, kept, label=name, color=colour, linewidth=1.4)
         axes.set_xlabel("training step")
         axes.set_ylabel("loss")
-        axes.set_ylim(bottom=0)
+        if all(value >= 0 for line in axes.get_lines() for value in line.get_ydata()):
+            axes.set_ylim(bottom=0)  # an ascent's loss is negative
         axes.grid(visible=True, axis="y", color=LINE, linewidth=0.6)
         axes.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(-0.01, 1.0), fontsize=9)
         figure.subplots_adjust(left=0.08, right=0.99, top=0.87, bottom=0.16)
