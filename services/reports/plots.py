@@ -51,7 +51,7 @@ def training_plot(training: Mapping[str, Any] | None) -> str | None:
             axes.plot(steps, kept, label=name, color=colour, linewidth=1.4)
         axes.set_xlabel("training step")
         axes.set_ylabel("loss")
-        if all(value >= 0 for line in axes.get_lines() for value in line.get_ydata()):
+        if all(value >= 0 for values in training["terms"].values() for value in values if value is not None):
             axes.set_ylim(bottom=0)  # an ascent's loss is negative
         axes.grid(visible=True, axis="y", color=LINE, linewidth=0.6)
         axes.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(-0.01, 1.0), fontsize=9)
