@@ -46,21 +46,35 @@ def open_index(installation: Installation, store: Store) -> SubjectIndex:
     corpus = corpus_of(installation)
     path = index_path(installation)
     with _building:
-        if path.is_file():
-            index = SubjectIndex(path)
-            unchanged = corpus.stamp is not None and corpus.stamp == index.meta["stamp"]
-            if unchanged or index.corpus_digest == corpus.digest:
-                return index
-            index.close()
-        index = build_index(corpus, path)
-        with store.read() as session:
-            erased = set(session.scalars(select(ErasedRecord.record_digest)))
-            ring = sealing.ring_of(session)
+        return _current(corpus, path) or _build(corpus, path, store)
+
+
+def _current(corpus: Corpus, path: Path) -> SubjectIndex | None:
+    """The index that is there, if it can be read and is of this state of the corpus."""
+    try:
+        index = SubjectIndex(path)
+    except LetheError:  # there is none, or it is cut or of another version: it can be built anew at any time
+        return None
+    unchanged = corpus.stamp is not None and corpus.stamp == index.meta["stamp"]
+    if unchanged or index.corpus_digest == corpus.digest:
+        return index
+    index.close()
+    return None
+
+
+def _build(corpus: Corpus, path: Path, store: Store) -> SubjectIndex:
+    """A new index, under another name until nothing that was forgotten is in it: a crash must not bring it back."""
+    with store.read() as session:
+        erased = set(session.scalars(select(ErasedRecord.record_digest)))
+        ring = sealing.ring_of(session)
+    draft = path.with_name(f"{path.name}.draft")
+    with build_index(corpus, draft) as index:
         if erased:
             gone = [r.record_id for r in corpus if ring.keyed_digest(r.record_id.encode()) in erased]
-            remove_records(index, gone, corpus.digest)
+            remove_records(index, gone, index.corpus_digest)
             purge(index)
-        return index
+    draft.replace(path)
+    return SubjectIndex(path)
 
 
 def note_erased(session: Session, ticket_id: str, record_ids: Collection[str]) -> None:
