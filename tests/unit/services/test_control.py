@@ -1,0 +1,198 @@
+"""The control loop: it submits what is due, under ids made from what a job is about. The jobs are a fake table."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from policies.errors import LetheError
+from policies.lifecycle import TicketStatus
+from services import control, jobs, ticket
+from services.control import Control
+from services.jobs import JobStatus
+from tests.unit.services.place import BASE, OFFICER, Place, codes
+
+
+@dataclass
+class FakeJobs:
+    """A fake queue: it remembers what was submitted and says of a job what the test says."""
+
+    submitted: list[tuple[str, str, tuple[Any, ...], str, str | None]] = field(default_factory=list)
+    states: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+
+    def submit(
+        self, workflow: str, workflow_id: str, args: Any = (), *, queue: str, partition: str | None = None
+    ) -> None:
+        if workflow_id not in self.states:
+            self.submitted.append((workflow, workflow_id, tuple(args), queue, partition))
+            self.states[workflow_id] = ("queued", None)
+
+    def get(self, workflow_id: str) -> JobStatus | None:
+        if workflow_id not in self.states:
+            return None
+        state, code = self.states[workflow_id]
+        return JobStatus(
+            workflow_id=workflow_id,
+            workflow="",
+            state=state,  # type: ignore[arg-type]
+            queue=None,
+            executor_id=None,
+            result=None,
+            error_code=code,
+            created_at=None,
+            updated_at=None,
+        )
+
+    def ids(self) -> list[str]:
+        return [workflow_id for _, workflow_id, *_ in self.submitted]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> FakeJobs:
+    fake = FakeJobs()
+    monkeypatch.setattr(jobs, "submit", fake.submit)
+    monkeypatch.setattr(jobs, "get", fake.get)
+    return fake
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def loop(place: Place, clock: Clock) -> Control:
+    return Control(place.installation, place.store, clock=clock)
+
+
+def test_an_approved_ticket_is_looked_up_once(place: Place, queue: FakeJobs, loop: Control) -> None:
+    ticket_id = place.file(("name", place.people[0].names[0]))
+    version = place.ticket(ticket_id).version
+    for _ in range(3):
+        loop.tick()
+    assert queue.submitted == [("look_up", f"{ticket_id}:look_up-{version}.1", (ticket_id,), "control", None)]
+
+
+def test_a_second_approval_is_a_second_look_up(place: Place, queue: FakeJobs, loop: Control) -> None:
+    ticket_id = place.file(("name", place.people[9].names[0]))
+    loop.tick()
+    assert ticket.look_up(place.installation, place.store, ticket_id) == TicketStatus.AWAITING_REVIEW
+    loop.tick()
+    assert len(queue.ids()) == 1
+    with place.store.read() as session:
+        waiting = [row.record_id for row in ticket._reviews(session, ticket_id)]
+    place.desk.review(ticket_id, OFFICER, confirm=[], deny=waiting)
+    loop.tick()
+    assert len(set(queue.ids())) == 2
+
+
+def test_a_ready_ticket_is_planned_and_its_run_submitted_to_the_queue_of_its_base(
+    place: Place, queue: FakeJobs, loop: Control
+) -> None:
+    ticket_id = place.ready()
+    loop.tick()
+    loop.tick()
+    [(workflow, workflow_id, args, name, partition)] = queue.submitted
+    run_id = args[0]
+    assert (workflow, workflow_id, name, partition) == ("run", f"{run_id}:work.1", "gpu", BASE)
+    assert [one.ticket_id for one in place.tickets(run_id)] == [ticket_id]
+
+
+def test_a_released_run_is_published_by_the_intake(place: Place, queue: FakeJobs, loop: Control) -> None:
+    run_id = place.released()
+    loop.tick()
+    loop.tick()
+    assert queue.submitted == [("publish", f"{run_id}:publish.1", (run_id,), "control", None)]
+
+
+def test_a_failed_job_is_submitted_anew_after_a_pause(
+    place: Place, queue: FakeJobs, loop: Control, clock: Clock
+) -> None:
+    run_id = place.released()
+    loop.tick()
+    queue.states[f"{run_id}:publish.1"] = ("failed", "swap.timeout")
+    loop.tick()
+    clock.now = 9.9
+    loop.tick()
+    assert queue.ids() == [f"{run_id}:publish.1"]
+    clock.now = 10.1
+    loop.tick()
+    loop.tick()
+    assert queue.ids() == [f"{run_id}:publish.1", f"{run_id}:publish.2"]
+    queue.states[f"{run_id}:publish.2"] = ("cancelled", None)
+    loop.tick()
+    clock.now = 20.3
+    loop.tick()
+    assert queue.ids()[-1] == f"{run_id}:publish.3"
+
+
+def test_a_loop_that_was_started_again_finds_the_number_where_it_was(
+    place: Place, queue: FakeJobs, clock: Clock
+) -> None:
+    run_id = place.released()
+    queue.states = {f"{run_id}:publish.{n}": ("failed", "swap.timeout") for n in (1, 2)}
+    loop = Control(place.installation, place.store, clock=clock)
+    for _ in range(8):
+        loop.tick()
+        clock.now += 6
+    assert queue.ids() == [f"{run_id}:publish.3"]
+
+
+@pytest.mark.parametrize(("state", "code"), [("failed", "internal"), ("cancelled", None)])
+def test_a_run_whose_job_is_dead_fails_and_its_tickets_can_be_retried(
+    place: Place, queue: FakeJobs, loop: Control, state: str, code: str | None
+) -> None:
+    run_id = place.planned()
+    queue.states[f"{run_id}:work.1"] = (state, code)
+    loop.tick()
+    assert place.run(run_id).status == "failed"
+    assert codes(place.tickets(run_id)) == {(TicketStatus.FAILED, code or "jobs.given_up")}
+    [one] = place.tickets(run_id)
+    assert place.installation.path("reports", one.ticket_id, "report.json").exists()
+    loop.tick()
+    assert queue.submitted == []
+    assert place.desk.retry(one.ticket_id, OFFICER) == TicketStatus.READY
+    loop.tick()
+    loop.tick()
+    assert len(queue.submitted) == 1
+
+
+def test_a_store_that_is_busy_for_a_moment_does_not_end_the_loop(
+    place: Place, queue: FakeJobs, loop: Control, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    turns: list[int] = []
+
+    def tick() -> None:
+        turns.append(1)
+        if len(turns) == 1:
+            raise LetheError("store.busy", "busy")
+        if len(turns) == 2:
+            raise ValueError("mara@example.org")
+        loop.stop()
+
+    monkeypatch.setattr(loop, "tick", tick)
+    monkeypatch.setattr(control, "_TICK_S", 0.001)
+    loop.wake()
+    loop.run()
+    assert len(turns) == 3
+    assert "store.busy" in caplog.text
+    assert "ValueError" in caplog.text
+    assert "mara" not in caplog.text
+
+
+def test_the_jobs_bodies_do_the_work(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registered functions, called outside of DBOS: a step is then a plain call."""
+    monkeypatch.setattr(control, "_desk", [(place.installation, place.store)])
+    ticket_id = place.file(("name", place.people[0].names[0]))
+    assert control.look_up(ticket_id) == TicketStatus.READY
+    run_id = place.released(1)
+    place.serve(str(place.run(run_id).release_digest), 1)
+    monkeypatch.setattr(jobs, "current", lambda: jobs.Job(workflow_id="w", run_id=run_id, attempt=0))
+    assert control.publish(run_id) == "completed"
