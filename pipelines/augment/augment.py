@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pipelines.augment.augmented import SUBJECT_KINDS, AugmentedSet
 from pipelines.augment.leak import LeakCheck, secrets_from_records
 from pipelines.augment.others import Keeper, cut
+from pipelines.augment.own import own_rows
 from pipelines.augment.plan import FactPlan, Planner, Question
 from pipelines.augment.port import AnswerAsk, Augmenter, Style, Variant
 from pipelines.augment.questions import name_in
@@ -84,7 +85,7 @@ def augment(
     )
     about = sum(row.kind in SUBJECT_KINDS for row in rows)
     general = keeper.generic(generic, about)
-    rows += general + keeper.retain(retain)
+    rows += general + keeper.retain(retain, own_rows(retain, planner))
     if settings.negative:
         rows += _negative(forget, subject)
     _assert_no_probe(rows, probes_excluded)

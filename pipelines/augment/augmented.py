@@ -6,7 +6,6 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TypeVar
 
 from pipelines.rows import RowKind, TrainRow
@@ -61,29 +60,28 @@ class AugmentedSet:
         """Keyed digest over the rows in their order: a plain one could be confirmed by guessing."""
         return keyed_digest(key, canonical_json([_plain(row) for row in self.rows]))
 
-    def save(self, path: Path) -> None:
-        """Write JSONL: one head line, then one line a row. The caller seals or deletes the file."""
+    def to_text(self) -> str:
+        """JSONL: one head line, then one line a row. It names the person: seal it, and write it nowhere."""
         head = {f: getattr(self, f) for f in self.__slots__ if f != "rows"}
-        with path.open("w", encoding="utf-8") as out:
-            out.write(json.dumps({"augmented_set": 1, **head}) + "\n")
-            out.writelines(json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in self.rows)
+        lines = [json.dumps({"augmented_set": 1, **head}), *(json.dumps(_plain(row)) for row in self.rows)]
+        return "\n".join(lines)
 
     @classmethod
-    def load(cls, path: Path) -> "AugmentedSet":
-        """Read what ``save`` wrote.
+    def from_text(cls, text: str) -> "AugmentedSet":
+        """Read what ``to_text`` gave.
 
         Raises:
-            LetheError: ``augment.unreadable``: the file is not one of ours or is cut.
+            LetheError: ``augment.unreadable``: the text is not one of ours or is cut.
         """
         try:
-            with path.open(encoding="utf-8") as lines:
-                head = json.loads(next(lines))
-                rows = tuple(_row(json.loads(line)) for line in lines)
+            first, *lines = text.split("\n")
+            head = json.loads(first)
+            rows = tuple(_row(json.loads(line)) for line in lines)
             if head.pop("augmented_set") != 1:
                 raise ValueError
             head |= {name: tuple(head[name]) for name in ("uncovered", "subjects", "facts", "unwatched")}
             return cls(rows=rows, **head)
-        except (ValueError, KeyError, TypeError, StopIteration) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise LetheError("augment.unreadable", "the augmented set cannot be read") from error
 
 

@@ -44,13 +44,22 @@ class Keeper:
     seed: str
     dropped: Counter[str]
 
-    def retain(self, records: Sequence[Record]) -> list[TrainRow]:
-        """Own public facts first, then other people's, each fact once before any comes twice."""
+    def retain(self, records: Sequence[Record], asked_anew: Sequence[TrainRow] = ()) -> list[TrainRow]:
+        """Own public facts, then other people's, each fact once before any comes twice.
+
+        Args:
+            records: What must stay.
+            asked_anew: The subject's own public facts in other words (``own.own_rows``).
+        """
         own = [record for record in records if name_in(record.text, self.names)]
         mine = {record.record_id for record in own}
         others = [record for record in records if record.record_id not in mine]
         limit = self.settings.retain_rows
-        first = self._chosen(own, int(limit * self.settings.own_share), RowKind.RETAIN, "retain")
+        share = int(limit * self.settings.own_share)
+        once = [*self._chosen(own, share, RowKind.RETAIN, "retain"), *asked_anew][:share]
+        # So few rows against so many vague ones about the same person: they come as often as their share needs.
+        repeats = -(-share // len(once)) if once else 0
+        first = [row if turn == 0 else _again(row, turn) for turn in range(repeats) for row in once][:share]
         return [*first, *self._chosen(others, limit - len(first), RowKind.RETAIN, "retain")]
 
     def generic(self, records: Sequence[Record], subject_rows: int) -> list[TrainRow]:

@@ -18,7 +18,7 @@ class AugmentSettings:
         generic_ratio: Generic rows wanted for each row about the subject.
         generic_repeats: A generic record is used at most so often, whatever the ratio.
         retain_rows: At most so many retain rows, the subject's own public facts first.
-        own_share: At most this share of the retain rows is about the subject's own public facts.
+        own_share: This share of the retain rows is about the subject's own public facts, repeated if they are few.
         negative: Also give the raw forgotten answers, for losses that lower their likelihood.
         min_rows_per_fact: A fact with fewer rows about it is reported as uncovered.
         max_rounds: Answers that fail are asked for again at most so often, the first time included.

@@ -1,9 +1,7 @@
 """What a run works on: the tickets' records, rows and probes, opened from their seals inside the runner only."""
 
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -173,7 +171,7 @@ def save_subject(
     """Seal a ticket's rows and probes; the probes about others go with the run."""
     own = [asdict(probe) for probe in probes if probe.group is not ProbeGroup.RETAIN]
     others = [asdict(probe) for probe in probes if probe.group is ProbeGroup.RETAIN]
-    rows = {"set": _dump(augmented), "retain_probes": others}
+    rows = {"set": augmented.to_text(), "retain_probes": others}
     ref, ticket = subject.subject_ref, subject.ticket_id
     sealed_items.put(session, ref, ticket, sealed_items.AUGMENTED, rows, ground="run")
     sealed_items.put(session, ref, ticket, sealed_items.PROBES, own, ground=ground)
@@ -183,29 +181,15 @@ def load_rows(session: Session, ticket_id: str) -> tuple[AugmentedSet, tuple[Pro
     """A ticket's augmented set, and its probes: about the subject and about others."""
     sealed = sealed_items.get(session, ticket_id, sealed_items.AUGMENTED)
     own = sealed_items.get(session, ticket_id, sealed_items.PROBES)
-    return _load(sealed["set"]), tuple(_probe(row) for row in (*own, *sealed["retain_probes"]))
+    return AugmentedSet.from_text(sealed["set"]), tuple(_probe(row) for row in (*own, *sealed["retain_probes"]))
 
 
 def save_replay(session: Session, ticket_id: str, subject_ref: str, limit: int, *, seed: int, ground: str) -> int:
     """Seal the rows about a subject that later trainings replay: facts in turn, at most ``limit``; how many."""
-    augmented = _load(sealed_items.get(session, ticket_id, sealed_items.AUGMENTED)["set"])
+    augmented = AugmentedSet.from_text(sealed_items.get(session, ticket_id, sealed_items.AUGMENTED)["set"])
     rows = [asdict(row) for row in as_replay(augmented.rows, limit, seed)]
     sealed_items.put(session, subject_ref, ticket_id, sealed_items.REPLAY, rows, ground=ground)
     return len(rows)
-
-
-def _dump(augmented: AugmentedSet) -> str:
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "set"
-        augmented.save(path)
-        return path.read_text(encoding="utf-8")
-
-
-def _load(text: str) -> AugmentedSet:
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "set"
-        path.write_text(text, encoding="utf-8")
-        return AugmentedSet.load(path)
 
 
 def _probe(row: dict[str, object]) -> Probe:

@@ -1,7 +1,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -270,17 +269,16 @@ def test_refusals() -> None:
     assert len(caught.value.details) == 3
 
 
-def test_saved_and_loaded_with_a_keyed_digest(tmp_path: Path, made: AugmentedSet) -> None:
-    path = tmp_path / "set.jsonl"
-    made.save(path)
-    again = AugmentedSet.load(path)
+def test_as_text_and_back_with_a_keyed_digest(made: AugmentedSet) -> None:
+    text = made.to_text()
+    again = AugmentedSet.from_text(text)
     assert again == made
     assert again.digest(b"k1") == made.digest(b"k1") != made.digest(b"k2")
     assert replace(made, rows=made.rows[1:]).digest(b"k1") != made.digest(b"k1")
-    path.write_text(path.read_text()[:-20])
-    with pytest.raises(LetheError, match=r"augment\.unreadable") as caught:
-        AugmentedSet.load(path)
-    assert "Zq" not in str(caught.value)
+    for damaged in (text[:-20], "", "{}"):
+        with pytest.raises(LetheError, match=r"augment\.unreadable") as caught:
+            AugmentedSet.from_text(damaged)
+        assert "Zq" not in str(caught.value)
 
 
 def test_stats_hold_no_text(made: AugmentedSet) -> None:
