@@ -42,9 +42,23 @@ class _Child:
 
 
 class Supervisor:
-    """Keeps programs running in one process group each; a context manager that stops them all."""
+    """Keeps programs running in one process group each; a context manager that stops them all.
 
-    def __init__(self, programs: Sequence[Program], log_dir: Path, environment: dict[str, str]) -> None:
+    Args:
+        programs: What to run.
+        log_dir: Where each program's output goes.
+        environment: Added to ours.
+        on_stop: Called once everything has ended.
+    """
+
+    def __init__(
+        self,
+        programs: Sequence[Program],
+        log_dir: Path,
+        environment: dict[str, str],
+        on_stop: Callable[[], None] | None = None,
+    ) -> None:
+        self._on_stop = on_stop
         self._children = [_Child(program) for program in programs]
         self._log_dir = log_dir
         self._environment = {
@@ -112,6 +126,8 @@ class Supervisor:
                 process.wait()
         for child in self._children:
             child.process = None
+        if self._on_stop is not None:
+            self._on_stop()
 
     def _start(self, child: _Child, now: float) -> None:
         self._log_dir.mkdir(parents=True, exist_ok=True)

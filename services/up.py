@@ -8,7 +8,7 @@ from pathlib import Path
 from services import jobs
 from services.bases import begin_lineage
 from services.corpus_index import open_index
-from services.installation import Installation, create_installation
+from services.installation import Installation, create_installation, hold_role
 from services.settings import AddressSettings, Settings
 from services.supervisor import Program, Supervisor
 
@@ -40,8 +40,14 @@ def prepare(settings: Settings, progress: Callable[[str], None] = lambda _: None
 
 
 def supervisor(installation: Installation) -> Supervisor:
-    """The services of this host under supervision; not started yet."""
+    """The services of this host under supervision; not started yet.
+
+    Raises:
+        LetheError: ``store.locked`` where another supervisor runs in this installation: its services would answer for
+            ours, which could not start.
+    """
     settings = installation.settings
+    lock = hold_role(settings, "supervisor")
     addresses: dict[str, AddressSettings] = {
         "intake": settings.intake,
         "unlearning": settings.unlearning,
@@ -56,7 +62,7 @@ def supervisor(installation: Installation) -> Supervisor:
         "BENTOML_DO_NOT_TRACK": "True",
         "OMP_WAIT_POLICY": "PASSIVE",
     }
-    return Supervisor(programs, installation.path("logs"), environment)
+    return Supervisor(programs, installation.path("logs"), environment, on_stop=lock.release if lock else None)
 
 
 def _program(name: str, address: AddressSettings) -> Program:
