@@ -275,7 +275,7 @@ def _follow(
             yield status, at
         elif run is not None and run["progress"]:
             narrator.show_progress(_progress_line(run["progress"]))
-        report_due = ticket["status"] == "completed" and not ticket["report_ready"]
+        report_due = run is not None and not ticket["report_ready"]  # a run that came to nothing has one too
         if ticket["status"] in _DONE and not report_due:
             yield "report", at
             return
