@@ -1,8 +1,8 @@
 """The corpus and the base of the acceptance tests, made once and kept by content below ``.cache/tests``.
 
-``walk`` is one installation that goes through a story, each fixture one act of it: gradient ascent is rejected, the same
-ticket is tried again with the method that works, two more people follow from the last release, everything restarts. A
-test asks for the act whose outcome it looks at; the acts before it then happen by themselves.
+``walk`` is one installation that goes through a story, each fixture one act of it: gradient ascent is rejected, the
+same ticket is tried again with the method that works, two more people follow from the last release, everything
+restarts. A test asks for the act whose outcome it looks at; the acts before it then happen by themselves.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.integration.collector import Collector, collecting
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "tests"
 PEOPLE = 12
-# Settings were chosen on other corpora (docs/unlearning.md); the second one has an accent in the name, the third a namesake.
+# The settings were chosen on other corpora. The second one has an accent in the name, the third has a namesake.
 FIRST, SECOND, THIRD = "p00", "p01", "p10"
 
 

@@ -112,7 +112,9 @@ class House:
 
     def wait_ready(self, services: Sequence[str] = ("intake", "unlearning", "serving")) -> None:
         for name in services:
-            wait_until(lambda name=name: self._alive() and self.status(name, "/readyz") == 200, READY_S, f"{name} ready")
+            wait_until(
+                lambda name=name: self._alive() and self.status(name, "/readyz") == 200, READY_S, f"{name} ready"
+            )
         self.pids()
 
     def _alive(self) -> bool:

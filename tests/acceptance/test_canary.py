@@ -63,7 +63,9 @@ def test_a_run_is_one_trace_linked_to_its_tickets(over: Walk) -> None:
         by_trace.setdefault(span.trace_id, set()).add(span.name)
     runs = [names for names in by_trace.values() if "run.close" in names]
     assert len(runs) == 3
-    assert all({"run.augment", "run.check", "run.train", "run.verify", "run.release", "run.swap"} <= one for one in runs)
+    assert all(
+        {"run.augment", "run.check", "run.train", "run.verify", "run.release", "run.swap"} <= one for one in runs
+    )
     linked = {link.trace_id for span in over.collector.spans() if span.name == "run.train" for link in span.links}
     assert linked
     assert linked <= set(by_trace)

@@ -72,7 +72,11 @@ def test_every_step_was_told_as_it_happened(erasure: Erasure) -> None:
     seen = list(dict.fromkeys(data["status"] for data in told))
     assert [status for status in order if status in seen] == [status for status in seen if status in order]
     assert {"augmenting", "training", "verifying"} <= set(seen)
-    steps = [data["progress"] for data in told if (data["progress"] or {}).get("step") and "tokens_per_second" in data["progress"]]
+    steps = [
+        data["progress"]
+        for data in told
+        if (data["progress"] or {}).get("step") and "tokens_per_second" in data["progress"]
+    ]
     assert steps, "the training told its steps, speed and remaining time"
     assert erasure.events[-1][0] == "end"
 
@@ -116,7 +120,9 @@ def test_the_release_verifies_without_the_installation(erasure: Erasure, walk: W
     digest = str(erasure.ticket["runs"][-1]["release_digest"])
     (path,) = (one for one in (walk.house.home / "releases").glob("u-*") if digest.startswith(one.name[2:]))
     trust = str(keys.trust_path(walk.house.settings))
-    found = json.loads(walk.house.lethe("adapter", "verify", str(path), "--trust", trust, "--base", str(base), "--json"))
+    found = json.loads(
+        walk.house.lethe("adapter", "verify", str(path), "--trust", trust, "--base", str(base), "--json")
+    )
     assert found["outcome"] == "accepted"
     assert erasure.ticket_id in found["watermark"]
 
