@@ -61,7 +61,7 @@ ERRORS: dict[str, ErrorKind] = {
     "unlearn.no_rows": ErrorKind(
         422, "Augment the forget set first: at least one forget row and one retain row are needed."
     ),
-    "unlearn.disk_full": ErrorKind(507, "Free some space in LETHE_HOME; the run goes on from its last checkpoint."),
+    "unlearn.disk_full": ErrorKind(507, "Free some space in LETHE_HOME, then retry the ticket."),
     "unlearn.diverged": ErrorKind(
         500, "Lower the learning rate, or let the run start from the base instead of the last release."
     ),
@@ -157,7 +157,7 @@ ERRORS: dict[str, ErrorKind] = {
     "release.signature": ErrorKind(422, "The release was changed or never signed: get it anew from its source."),
     "release.unknown_key": ErrorKind(422, "Give this machine the trust.json of the installation that signed it."),
     "release.key_retired": ErrorKind(422, "Sign the release anew with the current key."),
-    "release.trust": ErrorKind(422, "Give the trust.json that `lethe keys` writes."),
+    "release.trust": ErrorKind(422, "Give the trust.json that `lethe init` writes into keys/."),
     "release.card": ErrorKind(422, "Seal the adapter anew with this version of Lethe."),
     "release.wrong_base": ErrorKind(409, "Serve the base, tokenizer and dtype that the release was verified on."),
     "release.verdict": ErrorKind(422, "Only an adapter whose verdict is 'accepted' can be released or served."),
@@ -209,7 +209,7 @@ ERRORS: dict[str, ErrorKind] = {
     "settings.invalid": ErrorKind(500, "Correct lethe.toml or the LETHE_ variables that the details name."),
     "storage.full": ErrorKind(507, "Free disk space; what was being written was not stored, so send it again."),
     "store.busy": ErrorKind(503, "Try again; if it lasts, look for a process that holds the database."),
-    "store.corrupt": ErrorKind(500, "Restore the database from a backup, then run lethe recover."),
+    "store.corrupt": ErrorKind(500, "Restore the database from a backup that is not older than what is served."),
     "store.locked": ErrorKind(409, "Stop the process that the details name, or use another home directory."),
     "store.migration_needed": ErrorKind(503, "Run lethe init with every service stopped, then start them."),
     "store.missing": ErrorKind(503, "Run lethe init, or point LETHE_HOME at the installation."),

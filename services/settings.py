@@ -93,14 +93,12 @@ class ServingSettings(AddressSettings):
     """The gateway in front of the engine."""
 
     port: int = Field(8702, ge=1, le=65535, description="TCP port.")
-    engine: Literal["transformers", "vllm"] = Field("transformers", description="What generates.")
     model_names: tuple[str, ...] = Field(("lethe",), min_length=1, description="Public names of the released model.")
     min_ready: int = Field(1, ge=1, description="Replicas that must have prepared before anybody commits.")
     prepare_timeout_s: float = Field(120.0, gt=0, description="A replica that has not prepared by then is fenced.")
     drain_timeout_s: float = Field(60.0, gt=0, description="How long requests on the old generation may go on.")
     lease_s: float = Field(15.0, gt=0, description="A replica that cannot renew its lease answers 503 after this.")
     max_body_bytes: int = Field(1_048_576, ge=1024, description="A larger request body is refused with 413.")
-    suppression: bool = Field(True, description="Suppress a subject in output from approval until the swap.")
     floor: FloorSettings = Field(default_factory=FloorSettings, description="Thresholds that no pack can lower.")
 
 
@@ -129,7 +127,7 @@ class TelemetrySettings(_Group):
 class CorpusSettings(_Group):
     """The data that the base model was trained on."""
 
-    path: str = Field("", description="Directory, file or hub name; empty: the generated corpus in the home directory.")
+    path: str = Field("", description="Directory, file or hub name; no service starts without it.")
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Column names for question, answer, text, id, fact, category, value; unset: recognised.",
@@ -139,7 +137,7 @@ class CorpusSettings(_Group):
 class BaseModelSettings(_Group):
     """The model that learned the people."""
 
-    path: str = Field("", description="Hugging Face directory or hub name; empty: the newest in HOME/bases.")
+    path: str = Field("", description="Hugging Face directory; empty: the newest in HOME/bases.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bf16 on a GPU.")
 
 
@@ -152,7 +150,6 @@ class AugmenterSettings(_Group):
     api_key: SecretStr = Field(SecretStr(""), description="Key for that address.")
     allow_external: bool = Field(False, description="Allow an address off this network; the report says so.")
     timeout_s: float = Field(60.0, gt=0, description="Per request.")
-    seed: int = Field(0, ge=0, description="Sent with every request, and seeds the templates.")
 
 
 class VerifySettings(_Group):
@@ -160,13 +157,11 @@ class VerifySettings(_Group):
 
     nli_model: str = Field("", description="Local NLI model; empty: none, and the report says what that means.")
     embedding_model: str = Field("", description="Local sentence-embedding model; empty: the packaged MiniLM.")
-    bootstrap_draws: int = Field(2000, ge=100, description="Resamples for bounds.")
 
 
 class PolicySettings(_Group):
     """Which rules apply."""
 
-    default_pack: str = Field("gdpr", description="Pack of a ticket that names no regime.")
     pack_path: Path | None = Field(None, description="Directory of own packs, looked at before the built-in ones.")
     zone: str = Field("", description="The controller's time zone (Europe/Rome); empty: that of the pack.")
 

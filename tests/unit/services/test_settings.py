@@ -11,7 +11,6 @@ def test_defaults_are_safe_and_lie_in_the_home_directory(tmp_path: Path) -> None
     assert settings.store_url == f"sqlite:///{tmp_path}/lethe.sqlite"
     assert settings.kek_path == tmp_path / "keys" / "kek"
     assert {settings.intake.host, settings.unlearning.host, settings.serving.host} == {"127.0.0.1"}
-    assert settings.serving.suppression
     assert not settings.augmenter.allow_external
     assert settings.telemetry.exporter == "none"
     assert len({settings.intake.port, settings.unlearning.port, settings.serving.port}) == 3
@@ -20,12 +19,12 @@ def test_defaults_are_safe_and_lie_in_the_home_directory(tmp_path: Path) -> None
 def test_the_environment_counts_over_the_file_and_the_file_over_defaults(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "lethe.toml").write_text('[intake]\nport = 9001\nhost = "127.0.0.2"\n[policy]\ndefault_pack = "lgpd"\n')
+    (tmp_path / "lethe.toml").write_text('[intake]\nport = 9001\nhost = "127.0.0.2"\n[policy]\nzone = "Europe/Rome"\n')
     monkeypatch.setenv("LETHE_HOME", str(tmp_path))
     monkeypatch.setenv("LETHE_INTAKE__PORT", "9002")
     settings = load_settings()
     assert (settings.intake.port, settings.intake.host) == (9002, "127.0.0.2")
-    assert settings.policy.default_pack == "lgpd"
+    assert settings.policy.zone == "Europe/Rome"
     assert settings.home == tmp_path
 
 
@@ -40,7 +39,7 @@ def test_a_relative_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Mo
     [
         ("[intake]\nprot = 1\n", "intake.prot"),
         ("[intak]\nport = 1\n", "intak"),
-        ("[intake]\nport = 'many'\n[serving]\nengine = 'gpt'\n", "serving.engine"),
+        ("[intake]\nport = 'many'\n[telemetry]\nexporter = 'many'\n", "telemetry.exporter"),
         ("[jobs]\nheartbeat_s = 9.0\n", "jobs"),
     ],
 )
