@@ -100,7 +100,7 @@ def load_model(
     Raises:
         LetheError: ``base.not_found`` or ``base.no_chat_template``.
     """
-    directory = _resolve(path_or_name)
+    directory = resolve(path_or_name)
     where = torch.device(device) if device is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind = dtype or (torch.bfloat16 if where.type == "cuda" else torch.float32)
     try:
@@ -135,23 +135,28 @@ def with_adapter(loaded: LoadedModel, path: str | Path) -> Iterator[LoadedModel]
     try:
         adapted = PeftModel.from_pretrained(loaded.model, str(path), is_trainable=False)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        _strip(loaded.model)
+        strip_adapter(loaded.model)
         raise LetheError("adapter.not_loadable", "The adapter does not load on this base.") from error
     adapted.eval()
     try:
         yield replace(loaded, model=adapted)
     finally:
         adapted.unload()
-        _strip(loaded.model)
+        strip_adapter(loaded.model)
 
 
-def _strip(model: Any) -> None:
+def strip_adapter(model: Any) -> None:
     """Drop what PEFT leaves on the bare model, so that the next adapter starts clean (it warns otherwise)."""
     if hasattr(model, "peft_config"):
         del model.peft_config
 
 
-def _resolve(path_or_name: str | Path) -> Path:
+def resolve(path_or_name: str | Path) -> Path:
+    """The directory of a model: itself, or the hub's snapshot of a name, fetched if it is not there yet.
+
+    Raises:
+        LetheError: ``base.not_found``.
+    """
     directory = Path(path_or_name)
     if directory.is_dir():
         return directory
