@@ -6,7 +6,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,11 +25,13 @@ class Program:
         name: Of its log file.
         argv: Command line.
         ready_url: Answers 200 once the process serves.
+        environment: Its own variables, over those that all share.
     """
 
     name: str
     argv: tuple[str, ...]
     ready_url: str
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -137,7 +139,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env={**self._environment, **child.program.environment},
                 start_new_session=True,
             )
         child.started = now

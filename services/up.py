@@ -1,11 +1,13 @@
 """What `lethe up` starts: the three BentoML services, as in Kubernetes one process tree each."""
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from services import jobs
+from services import jobs, lifeline
 from services.bases import begin_lineage
 from services.corpus_index import open_index
 from services.installation import Installation, create_installation, hold_role
@@ -18,6 +20,7 @@ SERVICES = {
     "serving": "services.serving.service:Serving",
 }
 _GRACE_S = 10
+_SCRATCH = "lethe-up"
 
 
 def prepare(settings: Settings, progress: Callable[[str], None] = lambda _: None) -> Installation:
@@ -48,27 +51,50 @@ def supervisor(installation: Installation) -> Supervisor:
     """
     settings = installation.settings
     lock = hold_role(settings, "supervisor")
+    scratch = _scratch()
     addresses: dict[str, AddressSettings] = {
         "intake": settings.intake,
         "unlearning": settings.unlearning,
         "serving": settings.serving,
     }
-    programs = [_program(name, addresses[name]) for name in SERVICES]
+    programs = [_program(name, addresses[name], scratch / name) for name in SERVICES]
     code = str(Path(__file__).resolve().parents[1])
     environment = {
         "LETHE_HOME": str(settings.home),
         "PYTHONPATH": os.pathsep.join([code, *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "BENTOML_HOME": str(settings.home / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
         "OMP_WAIT_POLICY": "PASSIVE",
     }
-    return Supervisor(programs, installation.path("logs"), environment, on_stop=lock.release if lock else None)
+
+    def clear() -> None:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if lock is not None:
+            lock.release()
+
+    return Supervisor(programs, installation.path("logs"), environment, on_stop=clear)
 
 
-def _program(name: str, address: AddressSettings) -> Program:
+def _scratch() -> Path:
+    """A directory for what BentoML maps into memory, its counters: in memory, and one for each service.
+
+    On a full disk the first touch of a mapped page would end the process (SIGBUS), and a service that starts empties
+    the directory, whoever else uses it. What a killed supervisor left is removed by the next one.
+    """
+    memory = Path("/dev/shm")  # noqa: S108 - the directory below it is ours alone
+    root = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    for old in root.glob(f"{_SCRATCH}-*"):
+        process = ":".join(old.name.removeprefix(f"{_SCRATCH}-").split("-")[:2])
+        if old.stat().st_uid == os.getuid() and not lifeline.alive(process):
+            shutil.rmtree(old, ignore_errors=True)
+    mine = lifeline.identity(os.getpid()).replace(":", "-")
+    return Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}-{mine}-", dir=root))
+
+
+def _program(name: str, address: AddressSettings, scratch: Path) -> Program:
     argv = (
         *(sys.executable, "-m", "bentoml", "serve", SERVICES[name]),
         *("--host", address.host, "--port", str(address.port)),  # BentoML's own default is every interface
         *("--timeout-graceful-shutdown", str(_GRACE_S)),  # without it, it waits for requests without limit
     )
-    return Program(name=name, argv=argv, ready_url=f"{address.url}/readyz")
+    url = f"{address.url}/readyz"
+    return Program(name=name, argv=argv, ready_url=url, environment={"BENTOML_HOME": str(scratch)})
