@@ -1,4 +1,4 @@
-"""A whole installation for tests: `lethe up` in a process of its own, and everything else over HTTP or the command line."""
+"""A whole installation for tests: `lethe up` in a process of its own, all else over HTTP or the command line."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,15 +113,13 @@ class House:
 
     def wait_ready(self, services: Sequence[str] = ("intake", "unlearning", "serving")) -> None:
         for name in services:
-            wait_until(
-                lambda name=name: self._alive() and self.status(name, "/readyz") == 200, READY_S, f"{name} ready"
-            )
+            wait_until(partial(self._ready, name), READY_S, f"{name} ready")
         self.pids()
 
-    def _alive(self) -> bool:
+    def _ready(self, service: str) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"lethe up ended:\n{self.up_log.read_text()[-3000:]}"
-        return True
+        return self.status(service, "/readyz") == 200
 
     def status(self, service: str, path: str) -> int:
         """HTTP status of a path of a service; 0 where nobody answers."""
@@ -202,7 +201,7 @@ class House:
             check=False,
         )
         assert done.returncode == code, f"lethe {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return done.stdout if "--json" in arguments else done.stdout + done.stderr
 
     def ask(self, probes: Iterable[CorpusProbe]) -> list[Answer]:
         """Put held-out questions to the served model over HTTP, as any client would."""

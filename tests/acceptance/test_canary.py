@@ -1,7 +1,7 @@
 """Nothing that leaves the seals names an erased person: not a log, a trace, a job, a report, a file name.
 
-The people of the story are the canaries: their names, addresses and private values exist nowhere else, and every service
-logged at its most talkative and sent traces, metrics and logs to a collector all the way.
+The people of the story are the canaries: their names, addresses and private values exist nowhere else, and every
+service logged at its most talkative and sent traces, metrics and logs to a collector all the way.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """Two tickets that share a run, a hold in the middle of it, and then ``kill -9`` of every process there is.
 
-One installation goes through it all, as a bad day would have it. What a fixture did is recorded, and the tests look at it.
-Checkpoints are written every few steps here, so that there is one at the moment of the kill; all else is as it comes.
+One installation goes through it all, as a bad day would have it. What a fixture did is recorded, and the tests look at
+it. Checkpoints are written every few steps here, so that there is one at the moment of the kill; all else is as usual.
 """
 
 import json
