@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import click
 import pytest
 import typer.main
 from pydantic import BaseModel
@@ -108,9 +107,8 @@ def commands() -> Iterator[tuple[str, ...]]:
     for area, (module, _) in AREAS.items():
         command = typer.main.get_command(importlib.import_module(module).app)
         yield (area,)
-        if isinstance(command, click.Group):
-            for name in command.commands:
-                yield (area, name)
+        for name in getattr(command, "commands", ()):
+            yield (area, name)
 
 
 def mentioned() -> Iterator[tuple[str, str]]:

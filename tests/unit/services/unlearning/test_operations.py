@@ -1,0 +1,152 @@
+"""What the runner does before it needs the model: material, augmentation and checks of a run, for real."""
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from pipelines.rows import ProbeGroup, RowKind
+from policies.errors import LetheError
+from services import run, sealed_items
+from services.store.runs import get_run
+from services.store.steps import steps_of
+from services.store.tables import SealedItem
+from services.unlearning import material
+from services.unlearning.operations import Bench, operations
+from services.unlearning.protocol import Session
+from services.unlearning.runners import Runners
+from tests.unit.services.place import FakeRunners, Place, Script
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore:The default value of `allow_objects`:PendingDeprecationWarning"
+)
+
+
+def session() -> tuple[Session, list[dict[str, Any]]]:
+    said: list[dict[str, Any]] = []
+    return Session(1, said.append, threading.Event()), said
+
+
+@pytest.fixture
+def bench(place: Place) -> Bench:
+    return Bench(place.installation.settings)
+
+
+def augmented(place: Place, bench: Bench, *numbers: int) -> tuple[str, dict[str, Any]]:
+    """A run whose rows are made and sealed by the real operation."""
+    run_id = place.planned(*numbers)
+    talk, _ = session()
+    script = Script({"augment": [lambda args, *_: bench.augment(talk, dict(args))]})
+    workshop = run.Workshop(place.installation, place.store, FakeRunners(place, script))
+    run.begin(workshop, run_id, 0)
+    run.take(workshop, run_id, run.STEPS[0], 0)
+    with place.store.read() as reading:
+        return run_id, steps_of(reading, run_id)["augment"].result or {}
+
+
+def test_rows_and_probes_of_two_tickets_are_made_sealed_and_pass_the_checks(place: Place, bench: Bench) -> None:
+    run_id, made = augmented(place, bench, 0, 1)
+    assert made["rows"] > 1000
+    assert made["negative_rows"] == 0
+    assert made["uncovered"] == []
+    assert made["augmenter"] == "template"
+    assert made["sent_outside"] is False
+    assert {len(made[name]) for name in made if name.endswith("digest")} == {64}
+    person = place.people[0]
+    assert person.email not in json.dumps(made)
+    with place.store.read() as reading:
+        for one in place.tickets(run_id):
+            whole, probes = material.load_rows(reading, one.ticket_id)
+            assert {row.subject for row in whole.rows if row.kind is RowKind.FORGET} == {one.subject_ref}
+            groups = [probe.group for probe in probes]
+            assert groups.count(ProbeGroup.FORGET) >= 60
+            assert groups.count(ProbeGroup.RETAIN) >= 200
+            assert groups.count(ProbeGroup.OWN_PUBLIC) > 0
+        sealed = b"".join(reading.scalars(select(SealedItem.ciphertext)))
+        assert person.email.encode() not in sealed
+    talk, said = session()
+    found = bench.check(talk, {"run_id": run_id})
+    assert found["success"], [one for one in found["results"] if not one["success"]]
+    assert said
+
+
+def test_no_row_about_one_holds_what_the_other_forgets(place: Place, bench: Bench) -> None:
+    run_id, _ = augmented(place, bench, 0, 1)
+    with place.store.read() as reading:
+        texts = [
+            f"{row.prompt} {row.answer}"
+            for one in place.tickets(run_id)
+            for row in material.load_rows(reading, one.ticket_id)[0].rows
+        ]
+    for number in (0, 1):
+        assert not [text for text in texts if place.people[number].email in text]
+
+
+def test_augmenting_again_gives_the_same_rows(place: Place, bench: Bench) -> None:
+    run_id, made = augmented(place, bench)
+    talk, _ = session()
+    assert bench.augment(talk, {"run_id": run_id}) == made
+
+
+def test_who_was_forgotten_before_is_measured_and_replayed_again(place: Place, bench: Bench) -> None:
+    first, _ = augmented(place, bench, 0)
+    [one] = place.tickets(first)
+    with place.store.write() as writing:
+        kept = material.save_replay(writing, one.ticket_id, one.subject_ref, 30, seed=0, ground="test")
+        assert kept == 30
+        assert material.load_earlier(writing) == []  # it is not completed yet
+        one = writing.merge(one)
+        one.status = "completed"
+        get_run(writing, first).status = "completed"
+    with place.store.read() as reading:
+        [earlier] = material.load_earlier(reading)
+    assert earlier.subject_ref == one.subject_ref
+    assert len(earlier.replay) == 30
+    assert all(probe.group is not ProbeGroup.RETAIN for probe in earlier.probes)
+    secrets = material.secrets_of([], [earlier])
+    assert secrets
+    assert place.people[0].names[0] not in {str(secret) for secret in secrets}
+    second, made = augmented(place, bench, 1)
+    assert made["earlier_subjects"] == 1
+    with place.store.read() as reading:
+        [two] = place.tickets(second)
+        _, probes = material.load_rows(reading, two.ticket_id)
+    gone = {probe.fact for probe in earlier.probes}
+    assert not [probe for probe in probes if probe.group is ProbeGroup.RETAIN and probe.fact in gone]
+
+
+def test_a_policy_that_keeps_no_probes_leaves_nobody_to_measure(place: Place, bench: Bench) -> None:
+    first, _ = augmented(place, bench, 0)
+    [one] = place.tickets(first)
+    with place.store.write() as writing:
+        sealed_items.drop(writing, one.ticket_id, {sealed_items.PROBES, sealed_items.REPLAY})
+        writing.merge(one).status = "completed"
+        assert material.load_earlier(writing) == []
+
+
+def test_unknown_settings_of_a_method_are_named(make_place: Callable[..., Place]) -> None:
+    place = make_place(unlearning={"overrides": {"seed": 3, "lambada": 1.0}})
+    run_id = place.planned()
+    with pytest.raises(LetheError) as caught:
+        Bench(place.installation.settings).unlearn_settings(place.run(run_id))
+    assert (caught.value.code, caught.value.details) == ("unlearn.bad_settings", ("lambada",))
+    assert place.run(run_id).seed == 3
+
+
+def test_every_step_of_a_run_has_its_operation(place: Place) -> None:
+    assert list(operations(place.installation.settings)) == [step.name for step in run.STEPS]
+
+
+def test_the_real_child_answers_and_refuses_by_code(place: Place) -> None:
+    runners = Runners(place.installation)
+    try:
+        child = runners.of("r-1")
+        with pytest.raises(LetheError) as caught:
+            child.call("release", {"run_id": "r-1"})
+        assert caught.value.code == "run.not_found"
+        assert child.call("check", {"run_id": "r-1"})["success"] is False  # no rows at all do not pass
+    finally:
+        runners.end()
