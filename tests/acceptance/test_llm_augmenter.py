@@ -1,7 +1,7 @@
 """The augmenter that asks a model over an OpenAI-compatible address, in the runner's own process.
 
-The server is a real one on loopback; what it says is made up (tests/contract/llm_server.py). Nothing is trained: the run
-is taken to the end of its augmentation, which is where the augmenter works.
+The server is a real one on loopback; what it says is made up (tests/contract/llm_server.py). Nothing is trained: the
+run is taken to the end of its data checks, by when the augmenter has done its work.
 """
 
 import json

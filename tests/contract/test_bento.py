@@ -12,10 +12,16 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from services import jobs
+from services.installation import create_installation
+from services.settings import load_settings
+from tests.integration.serving_host import free_port, wait_until, with_group
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements.txt"
@@ -131,6 +137,46 @@ def test_each_service_is_imported_from_the_bento_by_its_path(bento: Path, servic
     command = [sys.executable, "-P", "-W", "ignore", "-c", code]
     run = subprocess.run(command, cwd=bento / "src", env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_service_starts_from_the_bento_by_its_path(bento: Path, service: str, tmp_path: Path) -> None:
+    """Alive, and with its own store open: what the bento lacks, the service would lack in production."""
+    create_installation(load_settings(tmp_path / "home"), also=jobs.migrate)
+    port = free_port()
+    command = ["-P", "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(bento / "src"),
+        "LETHE_HOME": str(tmp_path / "home"),
+        "BENTOML_HOME": str(tmp_path / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "True",
+    }
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=bento / "src",
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: process.poll() is not None or _alive(port), 180, "alive")
+        assert process.poll() is None, log.read_text()[-3000:]
+    finally:
+        with_group(process.pid)
+        process.wait()
+
+
+def _alive(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 if __name__ == "__main__":
