@@ -219,10 +219,12 @@ def _count_rejections(found: Mapping[str, Any]) -> None:
 
 def _measured(step: Step, work: Callable[[], Result], run_id: str, attempt: int, traces: Sequence[str]) -> Result:
     """Do a step's work in the run's trace, linked to the intake traces of its tickets; count how long it took."""
-    began, outcome = time.monotonic(), "ok"
+    began, outcome = time.monotonic(), "internal"
     try:
         with telemetry.run_span(f"run.{step.name}", run_id, tickets=traces, attempt=attempt):
-            return work()
+            result = work()
+        outcome = "ok"
+        return result
     except LetheError as error:
         outcome = error.code
         raise

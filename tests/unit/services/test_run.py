@@ -1,5 +1,6 @@
 """The way of a run, step by step, against a real store; the child that would train is a fake that says so."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from policies.errors import LetheError
 from policies.lifecycle import RunEvent, TicketEvent, TicketStatus
-from services import run
+from services import run, telemetry
 from services.jobs import flow
 from services.reports.write import read_report
 from services.run import STEPS, Workshop, begin, carry_out, take
@@ -290,6 +291,26 @@ def test_a_run_that_ended_otherwise_is_left_alone(place: Place, run_id: str, mon
     workshop, script = shop(place)
     assert work(monkeypatch, workshop, run_id) == "failed"
     assert script.calls == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"), [(None, "ok"), (DIED, "runner.died"), (ValueError("mara@example.org"), "internal")]
+)
+def test_how_a_step_ended_is_counted(
+    place: Place, run_id: str, monkeypatch: pytest.MonkeyPatch, answer: Exception | None, outcome: str
+) -> None:
+    def augmenting(args: Mapping[str, Any], progress: Progress, cancel: Callable[[], bool]) -> dict[str, Any]:
+        if answer is not None:
+            raise answer
+        return {}
+
+    counted: list[str] = []
+    monkeypatch.setattr(telemetry, "record_step", lambda _, __, outcome: counted.append(outcome))
+    workshop, _ = shop(place, augment=[augmenting] * 3)
+    begin(workshop, run_id, 0)
+    with contextlib.suppress(ValueError, LetheError):
+        take(workshop, run_id, STEPS[0], 0)
+    assert counted == [outcome]
 
 
 def test_one_child_at_a_time(place: Place) -> None:
