@@ -319,7 +319,7 @@ def _audit(session: Session, ticket: Ticket) -> AuditPart | None:
 _SEALED = "AES-256-GCM under the subject's own key, which is wrapped by a key outside the database"
 _WHAT = {
     sealed_items.PROBES: "Probes: held-out questions with their gold answers",
-    sealed_items.REPLAY: "Replay rows: questions about the subject with vague answers",
+    sealed_items.REPLAY: "Replay rows: questions about the subject with vague answers; the gold answers beside them",
     sealed_items.AUGMENTED: "The augmented set of a run",
 }
 

@@ -1,7 +1,7 @@
 """What a run works on: the tickets' records, rows and probes, opened from their seals inside the runner only."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy.orm import Session
 
@@ -41,12 +41,17 @@ class Subject:
 
 @dataclass(frozen=True)
 class Earlier:
-    """A person who was forgotten before, as far as the policy lets it be kept."""
+    """A person who was forgotten before, as far as the policy lets it be kept.
+
+    The secrets are those that the replay rows were made against: made anew from the few probes they would be others,
+    and refuse the rows.
+    """
 
     ticket_id: str
     subject_ref: str
     probes: tuple[Probe, ...]
     replay: tuple[TrainRow, ...]
+    secrets: tuple[Secret, ...]
 
 
 def load_subjects(session: Session, run_id: str, index: SubjectIndex) -> list[Subject]:
@@ -85,8 +90,10 @@ def load_earlier(session: Session) -> list[Earlier]:
         ticket = get_ticket(session, ticket_id)
         if ticket.status == TicketStatus.COMPLETED:
             probes = tuple(_probe(row) for row in sealed_items.get(session, ticket_id, sealed_items.PROBES))
-            replay = tuple(_row(row) for row in sealed_items.get(session, ticket_id, sealed_items.REPLAY))
-            found.append(Earlier(ticket_id, ticket.subject_ref, probes, replay))
+            kept = sealed_items.get(session, ticket_id, sealed_items.REPLAY)
+            replay = tuple(_row(row) for row in kept["rows"])
+            secrets = tuple(_secret(row) for row in kept["secrets"])
+            found.append(Earlier(ticket_id, ticket.subject_ref, probes, replay, secrets))
     return found
 
 
@@ -102,14 +109,8 @@ def secrets_of(subjects: Sequence[Subject], earlier: Sequence[Earlier]) -> tuple
         for subject in subjects
         for one in secrets_from_records(subject.forget, names, (*subject.neighbours, *subject.retain))
     ]
-    for person in earlier:
-        records = [
-            Record(record_id=p.probe_id, question=p.question, answer=p.answer, fact=p.fact, value=p.value)
-            for p in person.probes
-            if p.group is ProbeGroup.FORGET
-        ]
-        secrets += secrets_from_records(records, names)
-    return tuple(secrets)
+    before = (one for person in earlier for one in person.secrets)
+    return (*secrets, *(replace(one, allowed=tuple(dict.fromkeys((*names, *one.allowed)))) for one in before))
 
 
 def make_probes(
@@ -166,12 +167,19 @@ def make_probes(
 
 
 def save_subject(
-    session: Session, subject: Subject, augmented: AugmentedSet, probes: Sequence[Probe], *, ground: str
+    session: Session,
+    subject: Subject,
+    augmented: AugmentedSet,
+    probes: Sequence[Probe],
+    secrets: Sequence[Secret],
+    *,
+    ground: str,
 ) -> None:
-    """Seal a ticket's rows and probes; the probes about others go with the run."""
+    """Seal a ticket's rows, its own secrets among those of the run, and probes; those about others go with the run."""
     own = [asdict(probe) for probe in probes if probe.group is not ProbeGroup.RETAIN]
     others = [asdict(probe) for probe in probes if probe.group is ProbeGroup.RETAIN]
-    rows = {"set": augmented.to_text(), "retain_probes": others}
+    mine = [asdict(secret) for secret in secrets if secret.fact in subject.forget_facts]
+    rows = {"set": augmented.to_text(), "retain_probes": others, "secrets": mine}
     ref, ticket = subject.subject_ref, subject.ticket_id
     sealed_items.put(session, ref, ticket, sealed_items.AUGMENTED, rows, ground="run")
     sealed_items.put(session, ref, ticket, sealed_items.PROBES, own, ground=ground)
@@ -186,14 +194,19 @@ def load_rows(session: Session, ticket_id: str) -> tuple[AugmentedSet, tuple[Pro
 
 def save_replay(session: Session, ticket_id: str, subject_ref: str, limit: int, *, seed: int, ground: str) -> int:
     """Seal the rows about a subject that later trainings replay: facts in turn, at most ``limit``; how many."""
-    augmented = AugmentedSet.from_text(sealed_items.get(session, ticket_id, sealed_items.AUGMENTED)["set"])
-    rows = [asdict(row) for row in as_replay(augmented.rows, limit, seed)]
-    sealed_items.put(session, subject_ref, ticket_id, sealed_items.REPLAY, rows, ground=ground)
+    sealed = sealed_items.get(session, ticket_id, sealed_items.AUGMENTED)
+    rows = [asdict(row) for row in as_replay(AugmentedSet.from_text(sealed["set"]).rows, limit, seed)]
+    kept = {"rows": rows, "secrets": sealed["secrets"]}
+    sealed_items.put(session, subject_ref, ticket_id, sealed_items.REPLAY, kept, ground=ground)
     return len(rows)
 
 
 def _probe(row: dict[str, object]) -> Probe:
     return Probe(**{**row, "group": ProbeGroup(str(row["group"])), "names": tuple(row["names"])})  # type: ignore[arg-type]
+
+
+def _secret(row: dict[str, object]) -> Secret:
+    return Secret(**{**row, "answers": tuple(row["answers"]), "allowed": tuple(row["allowed"])})  # type: ignore[arg-type]
 
 
 def _row(row: dict[str, object]) -> TrainRow:
