@@ -319,7 +319,8 @@ def _told(
     for gate in found.get("gates", ()):
         value = "–" if gate["value"] is None else f"{gate['value']:.3f}"
         narrator.say(f"  {gate['state']:10} {gate['name']:22} {value:>7}  threshold {gate['threshold']}")
-    for reason in (found.get("summary") or {}).get("reasons", ()):
+    told = {item["path"]: item.get("value") for point in found.get("points", ()) for item in point["items"]}
+    for reason in told.get("verdict.reasons") or ():
         narrator.say(f"  why: {reason}")
     if report.exists():
         narrator.say(f"  report: {report.with_suffix('.html')}")
@@ -330,7 +331,7 @@ def _told(
         "reason_code": ticket["reason_code"],
         "before": before,
         "after": after,
-        "verdict": (found.get("summary") or {}).get("outcome"),
+        "verdict": told.get("verdict.outcome"),
         "gates": found.get("gates", []),
         "metrics": found.get("metrics"),
         "seconds": dict(seconds),

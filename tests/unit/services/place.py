@@ -8,9 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
 from policies.errors import LetheError
 from policies.lifecycle import TicketStatus
-from services import control, publication, run, sealed_items, ticket
+from services import run, sealed_items, ticket
 from services.auth import Identity
 from services.installation import Installation
 from services.intake.desk import Desk
@@ -28,8 +32,6 @@ from tests.unit.services.reports.sample import verdict
 BASE = "b" * 64
 RELEASE_0 = "0" * 64
 OFFICER = Identity(key_id="k-officer", scopes=frozenset(), role="privacy_officer")
-
-__all__ = ["control", "publication", "run"]
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ class FakeRunner(RunnerClient):
         return {"success": True, "results": [{"expectation": "no_leak", "success": True, "row_ids": []}]}
 
     def _train(self, args: Mapping[str, Any], progress: Progress, _: Callable[[], bool]) -> dict[str, Any]:
-        progress({"step": 1, "steps": 2, "loss": 1.0})
+        progress({"step": 1, "steps": 2, "tokens_per_second": 10.0, "eta_seconds": 1.0, "losses": {"retain": 1.0}})
         return trained(args["start"])
 
     def _verify(self, args: Mapping[str, Any], *_: Any) -> dict[str, Any]:
@@ -268,6 +270,19 @@ class FakeRunners(Runners):
     def _start(self) -> RunnerClient:
         self.started.append(FakeRunner(self.place, self.script))
         return self.started[-1]
+
+
+class Inside(httpx.BaseTransport):
+    """The way of our clients to an app in this process."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = TestClient(app, raise_server_exceptions=False)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = self._app.request(
+            request.method, str(request.url), content=request.read(), headers=dict(request.headers)
+        )
+        return httpx.Response(answer.status_code, content=answer.content, headers=dict(answer.headers))
 
 
 def levels(counts: Mapping[str, int]) -> Counter[str]:
