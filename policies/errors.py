@@ -93,17 +93,11 @@ ERRORS: dict[str, ErrorKind] = {
     "runner.died": ErrorKind(500, "The run is resumed by the reaper; the service's log names signal and memory."),
     "corpus.not_set": ErrorKind(409, "Set corpus.path in lethe.toml or LETHE_CORPUS__PATH."),
     "seal.item_missing": ErrorKind(410, "It was deleted when the ticket was closed, or never made."),
-    "verdict.rejected": ErrorKind(
-        422, "Read the report's reasons, change method or settings, then retry the ticket."
-    ),
-    "desired_state.parent": ErrorKind(
-        409, "Retry the ticket: the next run starts from what is served now."
-    ),
+    "verdict.rejected": ErrorKind(422, "Read the report's reasons, change method or settings, then retry the ticket."),
+    "desired_state.parent": ErrorKind(409, "Retry the ticket: the next run starts from what is served now."),
     "demo.nobody_left": ErrorKind(409, "Run the demo with --fresh, or with more --people."),
     "serving.refused": ErrorKind(502, "Read the serving log; the model name must be a public one."),
-    "jobs.given_up": ErrorKind(
-        500, "It killed its worker too often: read the runner's log, then retry the ticket."
-    ),
+    "jobs.given_up": ErrorKind(500, "It killed its worker too often: read the runner's log, then retry the ticket."),
     "up.not_ready": ErrorKind(503, "Read the named log; most often a port is taken or the base is still loading."),
     "augment.nothing_to_forget": ErrorKind(422, "Check the subject's identifiers: no record of the corpus matched."),
     "augment.no_name": ErrorKind(422, "Give the subject's name in the ticket: the vague answers have to keep it."),
@@ -214,9 +208,7 @@ ERRORS: dict[str, ErrorKind] = {
     "store.migration_needed": ErrorKind(503, "Run lethe init with every service stopped, then start them."),
     "store.missing": ErrorKind(503, "Run lethe init, or point LETHE_HOME at the installation."),
     "store.too_new": ErrorKind(503, "The database was made by a newer Lethe: start that version, or restore a backup."),
-    "ticket.approver_refused": ErrorKind(
-        403, "Use a key whose role the pack names (lethe key create --role)."
-    ),
+    "ticket.approver_refused": ErrorKind(403, "Use a key whose role the pack names (lethe key create --role)."),
     "ticket.changed": ErrorKind(409, "Somebody else changed the ticket first: read it again and retry."),
     "ticket.conflict": ErrorKind(409, "This id was used for another request: send a new id, or the same body."),
     "ticket.not_found": ErrorKind(404, "See lethe ticket list for the ids."),
