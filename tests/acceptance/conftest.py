@@ -1,8 +1,8 @@
 """The corpus and the base of the acceptance tests, made once and kept by content below ``.cache/tests``.
 
-``walk`` is one installation that goes through a story, each fixture one act of it: gradient ascent is rejected, the
-same ticket is tried again with the method that works, two more people follow from the last release, everything
-restarts. A test asks for the act whose outcome it looks at; the acts before it then happen by themselves.
+``walk`` is one installation that goes through a story, each fixture one act of it: gradient ascent is rejected twice,
+the same ticket is tried again with the method that works, two more people follow from the last release, all restarts. A
+test asks for the act whose outcome it looks at; the acts before it then happen by themselves.
 """
 
 import os
@@ -77,12 +77,16 @@ class Walk:
     collector: Collector
     erased: list[str]
 
-    def erase(self, person: Person, ticket_id: str = "") -> Erasure:
-        """One ticket; with an id, one that is tried again."""
+    def erase(self, person: Person, again: Erasure | None = None) -> Erasure:
+        """One ticket: a new one, or one that was rejected and is tried again."""
         before, generation = self._interview(person), self.house.generation()
-        if not ticket_id:
+        if again is None:
             ticket_id = str(self.house.file(person)["ticket_id"])
             self.house.approve(ticket_id)
+        else:
+            ticket_id = again.ticket_id
+            with self.house.intake() as intake:
+                intake.post(f"/v1/tickets/{ticket_id}/retry", {})
         events = self._follow(ticket_id, person)
         ticket = self.house.wait_end(ticket_id)
         after = self._interview(person)
@@ -161,29 +165,36 @@ def walk(
 @pytest.fixture(scope="session")
 def rejected(walk: Walk) -> Erasure:
     """Act 1: gradient ascent on the first person's ticket."""
-    walk.house.up(LETHE_UNLEARNING__METHOD="ga")
+    walk.house.configure("unlearning", method="ga")
+    walk.house.up()
     return walk.erase(walk.people[FIRST])
 
 
 @pytest.fixture(scope="session")
-def first(walk: Walk, rejected: Erasure) -> Erasure:
-    """Act 2: the same ticket again, with the default method."""
+def rejected_gently(walk: Walk, rejected: Erasure) -> Erasure:
+    """Act 2: gradient ascent once more, stopped so early that it has hardly touched the others."""
+    walk.house.configure("unlearning", overrides={"learning_rate": 1.6e-3, "min_steps": 10, "max_steps": 10})
+    return walk.erase(rejected.person, rejected)
+
+
+@pytest.fixture(scope="session")
+def first(walk: Walk, rejected_gently: Erasure) -> Erasure:
+    """Act 3: the same ticket again, with the default method and its defaults."""
     walk.house.down()
+    walk.house.configure("unlearning", method="relearn", overrides={})
     walk.house.up()
-    with walk.house.intake() as intake:
-        intake.post(f"/v1/tickets/{rejected.ticket_id}/retry", {})
-    return walk.erase(walk.people[FIRST], rejected.ticket_id)
+    return walk.erase(rejected_gently.person, rejected_gently)
 
 
 @pytest.fixture(scope="session")
 def second(walk: Walk, first: Erasure) -> Erasure:
-    """Act 3: another person, from the last release."""
+    """Act 4: another person, from the last release."""
     return walk.erase(walk.people[SECOND])
 
 
 @pytest.fixture(scope="session")
 def third(walk: Walk, second: Erasure) -> Erasure:
-    """Act 4: a third person, who has a namesake."""
+    """Act 5: a third person, who has a namesake."""
     return walk.erase(walk.people[THIRD])
 
 
@@ -197,7 +208,7 @@ class Restarted:
 
 @pytest.fixture(scope="session")
 def restarted(walk: Walk, third: Erasure) -> Restarted:
-    """Act 5: stop, start, ask again."""
+    """Act 6: stop, start, ask again."""
     walk.house.down()
     walk.house.up()
     return Restarted(walk.house.generation(), walk.house.ask(third.person.private))

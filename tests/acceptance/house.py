@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.corpus.load import CorpusProbe, load_probes
+from policies.errors import LetheError
 from services import lifeline
 from services.chat import ChatClient, Reply
 from services.client import ServiceClient
@@ -86,6 +87,7 @@ class House:
     """One installation. ``up`` and ``down`` start and stop its services."""
 
     settings: Settings
+    groups: dict[str, dict[str, Any]]
     environment: dict[str, str]
     process: "subprocess.Popen[bytes] | None" = None
     _started: set[str] = field(default_factory=set)
@@ -110,6 +112,12 @@ class House:
                 start_new_session=True,
             )
         self.wait_ready(ready)
+
+    def configure(self, group: str, **values: Any) -> None:
+        """Change settings in lethe.toml: the services read it at their next start, the runner at its next run."""
+        self.groups[group] = {**self.groups.get(group, {}), **values}
+        _write(self.home, self.groups)
+        self.settings = load_settings(self.home)
 
     def wait_ready(self, services: Sequence[str] = ("intake", "unlearning", "serving")) -> None:
         for name in services:
@@ -236,8 +244,6 @@ class House:
 
     def wait(self, ticket_id: str, until: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
         """Ask for a ticket until it is as expected; an intake that was just killed is waited for."""
-        from policies.errors import LetheError
-
         deadline = time.monotonic() + STEP_S
         seen: dict[str, Any] = {}
         while True:
@@ -254,11 +260,25 @@ class House:
             time.sleep(0.1)
 
     def wait_end(self, ticket_id: str) -> dict[str, Any]:
-        """Until the ticket has come to rest and has its report."""
-        found = self.wait(ticket_id, lambda t: t["status"] in _ASLEEP, "the end")
-        if found["runs"] and found["status"] != "on_hold":
-            found = self.wait(ticket_id, lambda t: bool(t["report_ready"]), "the report")
-        return found
+        """Until the ticket has come to rest, its run has ended and the report of that run is there."""
+
+        def ended(ticket: dict[str, Any]) -> bool:
+            if ticket["status"] not in _ASLEEP:
+                return False
+            run = ticket["runs"][-1] if ticket["runs"] and ticket["status"] != "on_hold" else None
+            if run is None or run["status"] == "completed":  # its report comes before its end
+                return True
+            return bool(run["ended_at"]) and self._reported(ticket_id) >= datetime.fromisoformat(run["ended_at"])
+
+        return self.wait(ticket_id, ended, "the end")
+
+    def _reported(self, ticket_id: str) -> datetime:
+        try:
+            return datetime.fromisoformat(self.report(ticket_id)["generated_at"])
+        except LetheError as error:
+            if error.code != "report.not_ready":
+                raise
+            return datetime.min.replace(tzinfo=UTC)
 
     def report(self, ticket_id: str) -> dict[str, Any]:
         with self.intake() as intake:
@@ -296,15 +316,19 @@ def house(directory: Path, **groups: Mapping[str, Any]) -> Iterator[House]:
     given["intake"]["progress_poll_s"] = 0.1
     for group, values in groups.items():
         given.setdefault(group, {}).update(values)
-    (home / "lethe.toml").write_text(_toml(given), encoding="utf-8")
+    _write(home, given)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LETHE_")}
     environment = {**clean, "LETHE_HOME": str(home), "TMPDIR": str(scratch), "OMP_WAIT_POLICY": "PASSIVE"}
-    made = House(load_settings(home), environment)
+    made = House(load_settings(home), given, environment)
     try:
         yield made
     finally:
         made.down()
         made.end_the_rest()
+
+
+def _write(home: Path, groups: Mapping[str, Mapping[str, Any]]) -> None:
+    (home / "lethe.toml").write_text(_toml(groups), encoding="utf-8")
 
 
 def _toml(groups: Mapping[str, Mapping[str, Any]]) -> str:

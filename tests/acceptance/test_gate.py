@@ -23,11 +23,18 @@ def test_fluency_and_the_persons_own_public_facts_collapse(rejected: Erasure) ->
     assert not rejected.report["summary"]["live"]
 
 
-def test_retention_alone_would_not_have_found_it_out(rejected: Erasure) -> None:
-    """KRR on other people's facts may pass: a gate on it alone would let a broken model through."""
+def test_forgetting_alone_would_not_have_found_it_out(rejected: Erasure) -> None:
+    """It does forget: a gate on KFR alone would have let it through."""
     gates = {gate["name"]: gate for gate in rejected.report["gates"]}
-    assert gates["kfr"]["state"] == "pass"
-    assert gates["krr_ratio"]["value"] > gates["own_public_ratio"]["value"]
+    assert gates["kfr"]["state"] == gates["kfr_lower_bound"]["state"] == "pass"
+
+
+def test_retention_alone_would_not_have_found_it_out(rejected_gently: Erasure) -> None:
+    """Stopped early, it leaves the others alone and passes KRR, while the answers about the person fall apart."""
+    gates = {gate["name"]: gate for gate in rejected_gently.report["gates"]}
+    assert rejected_gently.ticket["status"] == "rejected"
+    assert gates["krr_ratio"]["state"] == "pass"
+    assert gates["repeat_ratio"]["state"] == "fail"
 
 
 def test_the_report_says_that_raw_answers_were_used(rejected: Erasure) -> None:
@@ -47,5 +54,5 @@ def test_nothing_is_swapped_and_the_model_answers_as_before(rejected: Erasure) -
 def test_the_ticket_waits_and_can_be_tried_again(rejected: Erasure, first: Erasure, walk: Walk) -> None:
     assert "retry" in rejected.ticket["allowed_events"]
     assert first.ticket_id == rejected.ticket_id
-    assert [run["status"] for run in first.ticket["runs"]] == ["rejected", "completed"]
+    assert [run["status"] for run in first.ticket["runs"]] == ["rejected", "rejected", "completed"]
     assert (walk.house.home / "reports" / rejected.ticket_id / "report.html").exists()
