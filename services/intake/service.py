@@ -4,10 +4,7 @@ BentoML imports this module in its supervisor and again in the worker; only the 
 never imported here.
 """
 
-import logging
-import os
-import threading
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import bentoml
 
@@ -15,12 +12,10 @@ from services import lifeline, telemetry
 from services.auth import Guard
 from services.control import Control
 from services.control import start as start_control
-from services.installation import open_installation
 from services.intake.app import create_app
+from services.process import Running, Stop, TheStore
 from services.settings import load_settings
-from services.store.engine import Store
 
-_LOG = logging.getLogger(__name__)
 lifeline.hold()  # at import: BentoML's own supervisor imports this module too, and must not outlive ours
 settings = load_settings()
 _control: list[Control] = []
@@ -32,18 +27,7 @@ def _tell(ticket_id: str, status: str) -> None:
         control.wake()
 
 
-_stores: list[Store] = []
-_opening = threading.Lock()
-
-
-def the_store() -> Store:
-    """The worker's store, opened once."""
-    with _opening:
-        if not _stores:
-            _stores.append(open_installation(settings).open_store())
-        return _stores[0]
-
-
+the_store = TheStore(settings)
 api = create_app(settings, open_store=the_store, on_change=_tell)
 
 
@@ -59,32 +43,22 @@ class Intake:
     """Tickets come in, are decided, and people act on them."""
 
     def __init__(self) -> None:
-        # First: until then BentoML prints callers and paths in a log of its own.
-        self._stops: list[Callable[[], object]] = [telemetry.setup("lethe-intake", settings).shutdown]
-        self._ready = threading.Event()
-        # BentoML makes the service inside a running event loop, where durable jobs refuse to start: hence a thread.
-        threading.Thread(target=self._start, name="intake-start", daemon=True).start()
+        self._running = Running("intake", settings)
+        self._running.begin(self._start)
 
-    def _start(self) -> None:
-        try:
-            control, stop = start_control(settings, the_store())
-            _control.append(control)
-            self._stops.append(stop)
-            self._ready.set()
-        except Exception as error:  # without it the process would answer /livez and never be ready
-            details = "; ".join(getattr(error, "details", ()))
-            _LOG.error("the intake cannot start: %s %s", getattr(error, "code", type(error).__name__), details)
-            os._exit(71)
+    def _start(self) -> Iterable[Stop]:
+        control, stop = start_control(settings, the_store())
+        _control.append(control)
+        return [stop]
 
     async def __is_ready__(self) -> bool:
         """Ready once the store is open and everything has started."""
-        return self._ready.is_set()
+        return self._running.ready
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def stop(self) -> None:
         """Ends what was started, the last first."""
-        for stop in reversed(self._stops):
-            stop()
+        self._running.stop()
 
 
 # In front of BentoML's own routes too: /metrics and /docs.json need a key, the liveness paths do not.
