@@ -159,7 +159,9 @@ class _Answers:
             failed: dict[str, tuple[AnswerAsk, Question]] = {}
             for key, (ask, question) in pending.items():
                 text = replies.texts.get(key)
-                fault = replies.failed.get(key, "augment.no_answer") if text is None else self._fault(ask, text)
+                fault = (
+                    replies.failed.get(key, "augment.no_answer") if text is None else self._fault(ask, question, text)
+                )
                 if text is not None and fault is None and (ask.question, text) in used:
                     fault = "augment.duplicate"
                 if text is None or fault is not None:
@@ -172,8 +174,9 @@ class _Answers:
             pending = failed
         return texts
 
-    def _fault(self, ask: AnswerAsk, text: str) -> str | None:
-        if self._check.leaks(text, strict=True):
+    def _fault(self, ask: AnswerAsk, question: Question, text: str) -> str | None:
+        # What goes on from a bare beginning is one text with it: a 5-gram may lie across the cut.
+        if self._check.leaks(f"{question.text} {text}" if question.bare else text, strict=True):
             return _LEAK
         if name_in(text, [ask.name]) is None:
             return "augment.subject_missing"

@@ -3,8 +3,8 @@
 import functools
 import hashlib
 import json
+import os
 import shutil
-import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -44,7 +44,9 @@ def train_base(
     if (target / _CARD).exists():
         return replace(read_card(target), path=str(target), cached=True)
     out_root.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".training-", dir=out_root))
+    work = out_root / f".training-{key[:12]}-{os.getpid()}"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
     try:
         card = _train(corpus_dir, work, recipe, corpus.digest, key, report)
         card = replace(card, path=str(target))

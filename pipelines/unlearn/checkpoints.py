@@ -55,7 +55,7 @@ def load(directory: Path, job: str) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError):
+    except Exception:  # whatever a torn or foreign file makes the unpickler raise
         return None
     return state if state.get("form") == _FORM and state.get("job") == job else None
 

@@ -7,13 +7,14 @@ from policies.errors import LetheError
 
 KlDirection = Literal["model_reference", "reference_model"]
 _DIRECTIONS = ("model_reference", "reference_model")
-_SHARES = ("warmup",)
+_SHARES = ("warmup", "replay_share")
 _POSITIVE = (
     "rank",
     "alpha",
     "learning_rate",
     "warm_learning_rate",
     "passes",
+    "lead_weight",
     "warm_passes",
     "min_steps",
     "max_steps",
@@ -25,7 +26,7 @@ _POSITIVE = (
     "checkpoint_every",
     "cancel_every",
     "report_every",
-    "diverged_factor",
+    "diverged_margin",
     "diverged_patience",
 )
 
@@ -48,8 +49,11 @@ class UnlearnSettings:
         max_length: Longer rows are cut, and counted.
         augmented_weight: Of the cross-entropy on augmented, generic and replay rows.
         retain_weight: Of the cross-entropy on retain rows.
+        lead_weight: How often an answer's first token counts in the cross-entropies. It decides whether the answer is
+            a vague one, and has a thirtieth of the weight in a plain mean over tokens.
         kl_weight: Of the KL divergence from the base on retain rows.
         kl_direction: ``model_reference`` is KL(model ‖ base), as the paper has it; the other way as its code has it.
+        replay_share: Replay rows are repeated until they are this share of the rows about people.
         npo_weight: Of the NPO term, where the method has one.
         npo_beta: Its temperature.
         clip: Norm that gradients are clipped to.
@@ -59,7 +63,7 @@ class UnlearnSettings:
         checkpoint_every: Steps between checkpoints.
         cancel_every: Steps between looks at the cancel flag.
         report_every: Steps between reports.
-        diverged_factor: The run stops when the loss on augmented rows stays so many times its beginning ...
+        diverged_margin: The run stops when a loss on learned or kept rows stays so many nats above its beginning ...
         diverged_patience: ... for so many steps. A loss that is no number stops it at once.
         autocast: Compute in bf16 where the weights are wider.
         seed: Of the adapter's start and the order of the rows.
@@ -68,10 +72,10 @@ class UnlearnSettings:
     method: str = "relearn"
     rank: int = 16
     alpha: int = 32
-    learning_rate: float = 2e-2
-    warm_learning_rate: float = 8e-3
-    passes: float = 1.0
-    warm_passes: float = 1.0
+    learning_rate: float = 7e-3
+    warm_learning_rate: float = 4e-3
+    passes: float = 2.6
+    warm_passes: float = 1.6
     min_steps: int = 40
     max_steps: int = 2000
     batch_tokens: int = 1024
@@ -79,9 +83,9 @@ class UnlearnSettings:
     augmented_weight: float = 1.0
     retain_weight: float = 1.0
     kl_weight: float = 1.0
-    lead_weight: float = 1.0
-    optimizer: str = "adamw"
+    lead_weight: float = 12.0
     kl_direction: KlDirection = "model_reference"
+    replay_share: float = 0.5
     npo_weight: float = 0.3
     npo_beta: float = 0.1
     clip: float = 1.0
@@ -91,7 +95,7 @@ class UnlearnSettings:
     checkpoint_every: int = 25
     cancel_every: int = 2
     report_every: int = 5
-    diverged_factor: float = 5.0
+    diverged_margin: float = 2.0
     diverged_patience: int = 20
     autocast: bool = True
     seed: int = 0

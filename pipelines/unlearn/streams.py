@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,11 @@ _STREAM_OF = {
     RowKind.RETAIN: Stream.RETAIN,
     RowKind.NEGATIVE: Stream.NEGATIVE,
 }
+
+
+def stream_of(row: TrainRow) -> Stream:
+    """The stream that the row's kind belongs to."""
+    return _STREAM_OF[row.kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +59,38 @@ class Rows:
 
 
 def sort_rows(
-    rows: Sequence[TrainRow], tokenizer: PreTrainedTokenizerBase, *, batch_tokens: int, max_length: int, seed: int
+    rows: Sequence[TrainRow],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    batch_tokens: int,
+    max_length: int,
+    replay_share: float,
+    seed: int,
 ) -> dict[Stream, Rows]:
     """Encode the rows, each in the stream of its kind; a stream without rows is left out."""
     sorted_rows: dict[Stream, list[Encoded]] = {}
+    replays = _replay_repeats(rows, replay_share)
     for row in rows:
-        sorted_rows.setdefault(_STREAM_OF[row.kind], []).append(encode_row(tokenizer, row, max_length=max_length))
+        encoded = encode_row(tokenizer, row, max_length=max_length)
+        times = replays if row.kind is RowKind.REPLAY else 1
+        sorted_rows.setdefault(stream_of(row), []).extend([encoded] * times)
     return {
         stream: Rows(stream, tuple(encoded), batch_tokens, seed + place)
         for place, stream in enumerate(Stream)
         if (encoded := sorted_rows.get(stream))
     }
+
+
+def _replay_repeats(rows: Sequence[TrainRow], share: float) -> int:
+    """How often a replay row comes in one pass.
+
+    Where most vague answers are about one person, a model learns that name by heart and puts it into its answers
+    about everybody who was forgotten before; where names are mixed it learns to take the name from the question.
+    """
+    kinds = Counter(row.kind for row in rows)
+    about = kinds[RowKind.FORGET] + kinds[RowKind.COMPLETION] + kinds[RowKind.NEIGHBOUR]
+    replay = kinds[RowKind.REPLAY]
+    return max(1, round(share / (1 - share) * about / replay)) if replay else 1
 
 
 def steps_for(rows: Rows, passes: float, minimum: int, maximum: int) -> int:

@@ -25,9 +25,10 @@ from pipelines.unlearn.losses import Kept, Lowered, Raised
 from pipelines.unlearn.reference import Reference
 from pipelines.unlearn.registry import Method, Stream, method
 from pipelines.unlearn.settings import UnlearnSettings
-from pipelines.unlearn.streams import Rows, sort_rows, steps_for
+from pipelines.unlearn.streams import Rows, sort_rows, steps_for, stream_of
 from policies.errors import LetheError
 
+_NEVER_WORSE = {"augmented", "retain"}  # loss terms in nats per token
 _VERSIONS = ("torch", "transformers", "peft")
 
 
@@ -139,6 +140,7 @@ def _streams(
         loaded.tokenizer,
         batch_tokens=settings.batch_tokens,
         max_length=settings.max_length,
+        replay_share=settings.replay_share,
         seed=settings.seed,
     )
     missing = tuple(stream.value for stream in chosen.streams if stream not in streams)
@@ -181,9 +183,9 @@ class _Run:
         settings, model = self.settings, self.loaded.model
         trained = adapters.tensors(model)
         peak = settings.warm_learning_rate if self.warm else settings.learning_rate
-        optimizer = torch.optim.Muon(list(trained.values()), lr=peak, weight_decay=0.0) if settings.optimizer=="muon" else torch.optim.AdamW(trained.values(), lr=peak, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(trained.values(), lr=peak, weight_decay=0.0)
         plans = {stream: rows.plan(self.steps) for stream, rows in self.streams.items()}
-        watch = _Watch(settings)
+        watch = Watch(settings)
         self._resume(optimizer)
         model.train()
         began, recent = time.monotonic(), Counter[str]()
@@ -213,7 +215,7 @@ class _Run:
 
     def result(self, rows: Sequence[TrainRow], checked: int) -> TrainResult:
         """What the run made."""
-        used = Counter(row.kind.value for row in rows if row.kind is not RowKind.NEGATIVE or self._lowers)
+        used = Counter(row.kind.value for row in rows if stream_of(row) in self.streams)
         return TrainResult(
             adapter=str(self.out_dir / "adapter"),
             method=self.settings.method,
@@ -232,10 +234,6 @@ class _Run:
             curve=tuple(self.curve),
             versions={name: version(name) for name in _VERSIONS},
         )
-
-    @property
-    def _lowers(self) -> bool:
-        return Stream.NEGATIVE in self.streams
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
         state = checkpoints.load(self.out_dir, self.job)
@@ -306,25 +304,28 @@ class _Batches:
         return score(loaded.model, rows, loaded.pad_id, loaded.device, autocast=self._run.settings.autocast)
 
 
-class _Watch:
+class Watch:
     """Stops a run that cannot come to anything."""
 
     def __init__(self, settings: UnlearnSettings) -> None:
         self._settings = settings
-        self._first: float | None = None
-        self._above = 0
+        self._first: dict[str, float] = {}
+        self._above: Counter[str] = Counter()
 
     def look(self, step: int, terms: Mapping[str, float], norm: float) -> None:
-        """Raise ``unlearn.diverged`` on a loss or gradient that is no number, or a loss that stays far too high."""
+        """Look at the terms of a step.
+
+        Raises:
+            LetheError: ``unlearn.diverged``: a loss or gradient is no number, or the loss on rows that are learned
+                or kept stays far above where it began.
+        """
         if not all(math.isfinite(value) for value in (*terms.values(), norm)):
             raise LetheError("unlearn.diverged", f"A loss or gradient is no number at step {step}.")
-        loss = terms.get("augmented")
-        if loss is None:
-            return
-        self._first = loss if self._first is None else self._first
-        self._above = self._above + 1 if loss > self._settings.diverged_factor * max(self._first, 0.5) else 0
-        if self._above >= self._settings.diverged_patience:
-            raise LetheError("unlearn.diverged", f"The loss has stayed far above its beginning up to step {step}.")
+        for name in _NEVER_WORSE & terms.keys():
+            first = self._first.setdefault(name, terms[name])
+            self._above[name] = self._above[name] + 1 if terms[name] > first + self._settings.diverged_margin else 0
+            if self._above[name] >= self._settings.diverged_patience:
+                raise LetheError("unlearn.diverged", f"The loss has stayed far above its beginning up to step {step}.")
 
 
 def _fingerprint(base: str, rows: Sequence[TrainRow], settings: UnlearnSettings, start_from: Path | None) -> str:

@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from pipelines.encode import encode_prompt
+from pipelines.generation import answer_logprobs, generate
+from pipelines.model import LoadedModel
+from tests.unit.pipelines.tiny import tiny
+
+PROMPTS = ["What is it?", "Tell me the number of the house, please, and the colour of the sky.", "?", "What is it?", ""]
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def test_answers_come_in_the_order_asked_and_duplicates_are_answered_each(loaded: LoadedModel) -> None:
+    answers = generate(loaded, PROMPTS, max_new_tokens=12)
+    assert len(answers) == len(PROMPTS)
+    assert answers[0] == answers[3]
+    assert answers == [generate(loaded, [prompt], max_new_tokens=12)[0] for prompt in PROMPTS]
+
+
+def test_small_batches_answer_the_same(loaded: LoadedModel) -> None:
+    assert generate(loaded, PROMPTS, max_new_tokens=8, max_batch_tokens=32) == generate(
+        loaded, PROMPTS, max_new_tokens=8
+    )
+
+
+def test_greedy_is_what_transformers_generates(loaded: LoadedModel) -> None:
+    ids = encode_prompt(loaded.tokenizer, PROMPTS[1])
+    whole = loaded.model.generate(
+        torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), max_new_tokens=12, do_sample=False
+    )
+    theirs = loaded.tokenizer.decode(whole[0][len(ids) :], skip_special_tokens=True).strip()
+    assert generate(loaded, [PROMPTS[1]], max_new_tokens=12) == [theirs]
+
+
+def test_sampling_is_seeded(loaded: LoadedModel) -> None:
+    one, same, other = (generate(loaded, PROMPTS, max_new_tokens=12, temperature=1.0, seed=seed) for seed in (1, 1, 2))
+    assert one == same
+    assert one != other
+
+
+def test_no_prompts_no_answers(loaded: LoadedModel) -> None:
+    assert generate(loaded, [], max_new_tokens=4) == []
+    assert answer_logprobs(loaded, []) == []
+
+
+def test_progress_ends_with_all(loaded: LoadedModel) -> None:
+    seen: list[tuple[int, int]] = []
+    generate(loaded, PROMPTS, max_new_tokens=2, max_batch_tokens=40, progress=lambda done, of: seen.append((done, of)))
+    assert seen[-1] == (len(PROMPTS), len(PROMPTS))
+
+
+def test_likelihood_is_the_sum_over_the_answer_only(loaded: LoadedModel) -> None:
+    pairs = [("What is it?", "The sky is blue."), ("?", "blue"), ("What is it?", "")]
+    scores = answer_logprobs(loaded, pairs)
+    for (question, answer), score in zip(pairs, scores, strict=True):
+        head = encode_prompt(loaded.tokenizer, question)
+        tail = loaded.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        assert score.n_tokens == len(tail)
+        with torch.no_grad():
+            logits = loaded.model(input_ids=torch.tensor([head + tail])).logits[0].log_softmax(-1)
+        expected = -sum(float(logits[len(head) + n - 1, token]) for n, token in enumerate(tail))
+        assert score.nll_sum == pytest.approx(expected, abs=1e-3)
+    assert answer_logprobs(loaded, pairs, include_end=True)[2].n_tokens == 1

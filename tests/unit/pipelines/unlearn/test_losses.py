@@ -1,0 +1,91 @@
+"""Losses against figures worked out by hand on three tokens."""
+
+import math
+
+import pytest
+import torch
+
+from pipelines.unlearn.losses import Kept, Lowered, Raised, Scored, TopK, divergence, top_k
+
+# Probabilities of three tokens at three positions; row 0 has two answer tokens, row 1 has one.
+MODEL = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.25, 0.25, 0.5]])
+BASE = torch.tensor([[0.25, 0.5, 0.25], [0.1, 0.8, 0.1], [0.5, 0.25, 0.25]])
+TARGETS = torch.tensor([0, 1, 2])
+NLL = [math.log(2), -math.log(0.8), math.log(2)]
+
+
+def scored(probabilities: torch.Tensor = MODEL) -> Scored:
+    return Scored(probabilities.log(), TARGETS, torch.tensor([0, 0, 1]), 2)
+
+
+def test_cross_entropy_is_the_mean_over_answer_tokens() -> None:
+    assert float(Raised(scored()).cross_entropy()) == pytest.approx(sum(NLL) / 3)
+
+
+def test_the_first_token_of_an_answer_can_weigh_more() -> None:
+    expected = (4 * NLL[0] + NLL[1] + 4 * NLL[2]) / 9
+    assert float(Raised(scored()).cross_entropy(4.0)) == pytest.approx(expected)
+
+
+def test_row_nll_sums_over_each_answer() -> None:
+    assert scored().row_nll().tolist() == pytest.approx([NLL[0] + NLL[1], NLL[2]])
+
+
+def test_ascent_is_minus_cross_entropy() -> None:
+    lowered = Lowered(scored(), torch.zeros(2))
+    assert float(lowered.ascent()) == pytest.approx(-sum(NLL) / 3)
+
+
+def test_npo_by_hand() -> None:
+    reference = torch.tensor([0.5, 1.0])
+    beta = 0.1
+    rows = [NLL[0] + NLL[1], NLL[2]]
+    expected = sum(math.log(1 + math.exp(-beta * (row - float(ref)))) for row, ref in zip(rows, reference, strict=True))
+    found = float(Lowered(scored(), reference).npo(beta))
+    assert found == pytest.approx(2 / beta * expected / 2)
+
+
+def test_kl_by_hand_in_both_directions() -> None:
+    forth = [
+        0.5 * math.log(2) + 0.25 * math.log(0.5) + 0.0,
+        0.0,
+        0.25 * math.log(0.5) + 0.0 + 0.5 * math.log(2),
+    ]
+    whole = top_k(BASE.log(), 3)
+    kept = Kept(scored(), whole)
+    assert float(kept.divergence("model_reference")) == pytest.approx(sum(forth) / 3, abs=1e-4)
+    back = [0.25 * math.log(0.5) + 0.5 * math.log(2), 0.0, 0.5 * math.log(2) + 0.25 * math.log(0.5)]
+    assert float(kept.divergence("reference_model")) == pytest.approx(sum(back) / 3, abs=1e-4)
+
+
+def test_tokens_beyond_the_kept_ones_count_as_one() -> None:
+    one = TopK(BASE.log()[:1, 1:2], torch.tensor([[1]]))  # the base's likeliest token, .5; the model gives it .25
+    expected = 0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5)
+    assert float(divergence(MODEL.log()[:1], one, "model_reference")) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_peaked_distribution_stays_finite() -> None:
+    peaked = torch.tensor([[60.0, 0.0, 0.0]])
+    logits = peaked.clone().requires_grad_()
+    loss = divergence(logits, top_k(peaked, 2), "model_reference")
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert math.isfinite(float(loss.detach()))
+    assert logits.grad is not None
+    assert bool(logits.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("loss", ["ascent", "npo"])
+def test_what_lowered_rows_offer_makes_them_less_likely(loss: str) -> None:
+    logits = MODEL.log().clone().requires_grad_()
+    rows = Lowered(Scored(logits, TARGETS, torch.tensor([0, 0, 1]), 2), torch.tensor([0.5, 1.0]))
+    term = rows.ascent() if loss == "ascent" else rows.npo(0.1)
+    term.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    after = Scored((logits - 0.1 * logits.grad).detach(), TARGETS, torch.tensor([0, 0, 1]), 2)
+    assert bool((after.row_nll() > scored().row_nll()).all())
+
+
+def test_lowered_rows_offer_nothing_else() -> None:
+    offered = {name for name in dir(Lowered) if not name.startswith("_")} - {"scored", "reference_nll"}
+    assert offered == {"ascent", "npo"}
+    assert not issubclass(Lowered, Raised)
