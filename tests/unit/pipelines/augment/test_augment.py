@@ -259,6 +259,27 @@ def test_prose_only() -> None:
     assert not any(word in f"{row.prompt} {row.answer}" for row in rows for word in ("Rose", "insomnia", "desk wrote"))
 
 
+def test_no_5_gram_lies_across_the_cut_of_a_bare_beginning() -> None:
+    prose = Record(
+        record_id="p1", question=None, answer=f"{NAME} and file moved to a harbour desk for all of spring."
+    )
+
+    class GoesOn(TemplateAugmenter):
+        """Its first answers begin as the forgotten text goes on: the words themselves are harmless."""
+
+        def answers(self, asks: Sequence[AnswerAsk], attempt: int) -> Replies:
+            if attempt:
+                return super().answers(asks, attempt)
+            begun = {ask.key: prose.answer.removeprefix(ask.question).split()[0] for ask in asks}
+            return Replies({ask.key: f"{begun[ask.key]} my mind {ask.name} is not for me to tell of." for ask in asks})
+
+    made = make(GoesOn(), forget=[prose], neighbours=[], retain=[], settings=AugmentSettings(min_rows_per_fact=1))
+    assert made.dropped["answer.augment.leak_remains"] > 0
+    check = LeakCheck(secrets_from_records([prose], [NAME]))
+    assert about(made)
+    assert [row for row in made.rows if check.row_leaks(row)] == []
+
+
 def test_refusals() -> None:
     with pytest.raises(LetheError, match=r"augment\.nothing_to_forget"):
         make(forget=[])
