@@ -66,20 +66,20 @@ class Canary:
     """
 
     def __init__(self, identifiers: Mapping[str, Iterable[str]]) -> None:
-        self._insensitive: list[tuple[str, str, bytes]] = []
-        self._exact: list[tuple[str, str, bytes]] = []
+        self._insensitive: dict[tuple[str, bytes], str] = {}  # many spellings are the same bytes
+        self._exact: dict[tuple[str, bytes], str] = {}
         for kind, texts in identifiers.items():
             for text in texts:
                 if len(text) < 6:
                     raise ValueError(f"an identifier of kind {kind} is too short to be searched for")
-                self._insensitive += [(kind, how, data) for how, data in spellings(text).items()]
-                self._exact += [(kind, how, data) for how, data in base64_cores(text).items()]
+                self._insensitive |= {(kind, data): how for how, data in spellings(text).items()}
+                self._exact |= {(kind, data): how for how, data in base64_cores(text).items()}
 
     def in_bytes(self, data: bytes, place: str) -> list[Finding]:
         """Every identifier in some bytes."""
         lower = data.lower()
-        found = [Finding(place, kind, how) for kind, how, needle in self._insensitive if needle in lower]
-        return found + [Finding(place, kind, how) for kind, how, needle in self._exact if needle in data]
+        found = [Finding(place, kind, how) for (kind, needle), how in self._insensitive.items() if needle in lower]
+        return found + [Finding(place, kind, how) for (kind, needle), how in self._exact.items() if needle in data]
 
     def in_text(self, text: str, place: str) -> list[Finding]:
         """Every identifier in a text: a log, a response, a span as JSON."""
@@ -129,10 +129,9 @@ class Canary:
                 except sqlite3.DatabaseError:  # a virtual table whose module this Python lacks; the file is read anyway
                     continue
                 columns = [column[0] for column in rows.description]
-                for row in rows:
-                    for column, value in zip(columns, row, strict=True):
-                        data = value if isinstance(value, bytes) else str(value).encode()
-                        found += self.in_bytes(data, f"{path} {table}.{column}")
+                for column, values in zip(columns, zip(*rows, strict=True), strict=False):
+                    data = b"\0".join(value if isinstance(value, bytes) else str(value).encode() for value in values)
+                    found += self.in_bytes(data, f"{path} {table}.{column}")
         return found
 
 
