@@ -199,7 +199,7 @@ def test_an_outage_is_noticed_once_and_not_for_every_row(
 ) -> None:
     made = whole(llm("down", retries=0, give_up_after=2, concurrency=1))
     assert made.uncovered
-    assert len(server[1].bodies) == 2 * (1 + 3)  # one batch of questions, three rounds of answers
+    assert len(server[1].bodies) == 2 * (2 + 3)  # questions about what is forgotten and what is kept, three rounds
 
 
 def test_no_server_at_all(llm: Callable[..., LlmAugmenter]) -> None:
