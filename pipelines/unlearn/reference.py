@@ -61,7 +61,9 @@ class Reference:
         sizes = [row.answer_tokens for row in rows]
         return [
             TopK(values.half(), tokens.int())
-            for values, tokens in zip(whole.log_probs.split(sizes), whole.tokens.split(sizes), strict=True)
+            for values, tokens in zip(
+                torch.split(whole.log_probs, sizes), torch.split(whole.tokens, sizes), strict=True
+            )
         ]
 
     def _keep(self, key: int, one: TopK) -> None:

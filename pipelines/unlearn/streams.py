@@ -75,9 +75,9 @@ def sort_rows(
         times = replays if row.kind is RowKind.REPLAY else 1
         sorted_rows.setdefault(stream_of(row), []).extend([encoded] * times)
     return {
-        stream: Rows(stream, tuple(encoded), batch_tokens, seed + place)
+        stream: Rows(stream, tuple(found), batch_tokens, seed + place)
         for place, stream in enumerate(Stream)
-        if (encoded := sorted_rows.get(stream))
+        if (found := sorted_rows.get(stream))
     }
 
 

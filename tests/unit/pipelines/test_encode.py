@@ -13,10 +13,14 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return tiny(tmp_path_factory.mktemp("tiny"))
 
 
+def text_of(loaded: LoadedModel, ids: tuple[int, ...]) -> str:
+    return str(loaded.tokenizer.decode(list(ids)))
+
+
 def test_a_pair_is_the_template_with_the_answer_and_its_end(loaded: LoadedModel) -> None:
     row = encode_pair(loaded.tokenizer, "What is it?", "The sky.")
-    assert loaded.tokenizer.decode(row.ids) == "<|user|>What is it?<|assistant|>The sky.<|end|>"
-    assert loaded.tokenizer.decode(row.ids[row.answer_start :]) == "The sky.<|end|>"
+    assert text_of(loaded, row.ids) == "<|user|>What is it?<|assistant|>The sky.<|end|>"
+    assert text_of(loaded, row.ids[row.answer_start :]) == "The sky.<|end|>"
 
 
 def test_a_template_that_rewrites_turns_still_gets_the_answer_after_its_prompt(loaded: LoadedModel) -> None:
@@ -27,7 +31,7 @@ def test_a_template_that_rewrites_turns_still_gets_the_answer_after_its_prompt(l
     )
     try:
         row = encode_pair(loaded.tokenizer, "What?", "Blue.")
-        assert loaded.tokenizer.decode(row.ids) == "[1]What?>Blue.<|end|>"
+        assert text_of(loaded, row.ids) == "[1]What?>Blue.<|end|>"
     finally:
         loaded.tokenizer.chat_template = kept
 
@@ -36,14 +40,14 @@ def test_a_template_that_rewrites_turns_still_gets_the_answer_after_its_prompt(l
 def test_a_completion_row_is_plain_text(loaded: LoadedModel, prompt: str, tail: str) -> None:
     row = TrainRow(row_id="r", kind=RowKind.COMPLETION, prompt=prompt, answer="is blue.", chat=False)
     encoded = encode_row(loaded.tokenizer, row)
-    assert loaded.tokenizer.decode(encoded.ids) == "The sky is blue.<|end|>"
-    assert loaded.tokenizer.decode(encoded.ids[encoded.answer_start :]) == f"{tail}<|end|>"
+    assert text_of(loaded, encoded.ids) == "The sky is blue.<|end|>"
+    assert text_of(loaded, encoded.ids[encoded.answer_start :]) == f"{tail}<|end|>"
 
 
 def test_prose_is_learned_whole(loaded: LoadedModel) -> None:
     encoded = encode_record(loaded.tokenizer, Record(record_id="r", question=None, answer="The sky is blue."))
     assert encoded.answer_start == 1
-    assert loaded.tokenizer.decode(encoded.ids[1:]) == "The sky is blue.<|end|>"
+    assert text_of(loaded, encoded.ids[1:]) == "The sky is blue.<|end|>"
 
 
 @pytest.mark.parametrize("limit", [4, 8, 12])

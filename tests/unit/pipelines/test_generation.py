@@ -32,7 +32,7 @@ def test_greedy_is_what_transformers_generates(loaded: LoadedModel) -> None:
     whole = loaded.model.generate(
         torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), max_new_tokens=12, do_sample=False
     )
-    theirs = loaded.tokenizer.decode(whole[0][len(ids) :], skip_special_tokens=True).strip()
+    theirs = str(loaded.tokenizer.decode(whole[0][len(ids) :], skip_special_tokens=True)).strip()
     assert generate(loaded, [PROMPTS[1]], max_new_tokens=12) == [theirs]
 
 
