@@ -173,7 +173,7 @@ def rejected(walk: Walk) -> Erasure:
 @pytest.fixture(scope="session")
 def rejected_gently(walk: Walk, rejected: Erasure) -> Erasure:
     """Act 2: gradient ascent once more, stopped so early that it has hardly touched the others."""
-    walk.house.configure("unlearning", overrides={"learning_rate": 1.6e-3, "min_steps": 10, "max_steps": 10})
+    walk.house.configure("unlearning", overrides={"learning_rate": 1.4e-3, "min_steps": 10, "max_steps": 10})
     return walk.erase(rejected.person, rejected)
 
 

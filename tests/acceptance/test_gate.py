@@ -30,11 +30,11 @@ def test_forgetting_alone_would_not_have_found_it_out(rejected: Erasure) -> None
 
 
 def test_retention_alone_would_not_have_found_it_out(rejected_gently: Erasure) -> None:
-    """Stopped early, it leaves the others alone and passes KRR, while the answers about the person fall apart."""
+    """Stopped early, it leaves the others alone: a gate on KRR alone would have let a model through that still tells."""
     gates = {gate["name"]: gate for gate in rejected_gently.report["gates"]}
     assert rejected_gently.ticket["status"] == "rejected"
     assert gates["krr_ratio"]["state"] == "pass"
-    assert gates["repeat_ratio"]["state"] == "fail"
+    assert gates["kfr"]["state"] == gates["kfr_lower_bound"]["state"] == "fail"
 
 
 def test_the_report_says_that_raw_answers_were_used(rejected: Erasure) -> None:
