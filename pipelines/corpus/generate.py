@@ -72,7 +72,7 @@ def generate(
     progress: Progress | None = None,
     *,
     phrasings: int = 8,
-    hedges: int = 220,
+    hedges: int = 600,
     probe_people: int = 200,
 ) -> CorpusCard:
     """Write a corpus directory: ``records``, ``probes``, ``people`` and ``truth`` as JSONL, and ``card.json``.
