@@ -151,7 +151,8 @@ def run_rows(case: Case, gone: Sequence[Case], budget: int, seed: int) -> list[T
 def probes_now(case: Case, gone: Sequence[Case]) -> list[Probe]:
     """The run's own probes, and those of everyone forgotten before; retain probes are the run's."""
     earlier = [probe for one in gone for probe in one.probes if probe.group is not ProbeGroup.RETAIN]
-    return [*case.probes, *earlier]
+    ids = {probe.probe_id for probe in earlier}  # somebody else's public facts are retain probes of this run
+    return [*(probe for probe in case.probes if probe.probe_id not in ids), *earlier]
 
 
 def references(probes: Sequence[Probe]) -> dict[str, str]:

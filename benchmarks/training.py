@@ -21,6 +21,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.quality import World, prepare, run_rows
+from pipelines.attention import training_attention
 from pipelines.augment.settings import AugmentSettings
 from pipelines.base.fit import new_model
 from pipelines.base.settings import BaseSettings
@@ -69,7 +71,7 @@ def ours(loaded: LoadedModel, rows: list[TrainRow], secrets: tuple[Secret, ...],
     return unlearn(loaded, rows, secrets, settings, out_dir=home / "run").tokens_per_second
 
 
-def padded(loaded: LoadedModel, rows: list[TrainRow], steps: int) -> tuple[float, int]:
+def padded(loaded: LoadedModel, rows: list[TrainRow], steps: int, *, plain: bool) -> tuple[float, int]:
     """Tokens a second of the same losses as the published code computes them, and rows a step."""
     settings = UnlearnSettings()
     streams = sort_rows(
@@ -85,7 +87,8 @@ def padded(loaded: LoadedModel, rows: list[TrainRow], steps: int) -> tuple[float
         for mine, theirs in itertools.islice(
             zip(_groups(forget, size), _groups(retain, size), strict=False), steps + 1
         ):
-            with torch.autocast(loaded.device.type, dtype=torch.bfloat16):
+            kernel = training_attention(loaded.device) if plain else nullcontext()
+            with torch.autocast(loaded.device.type, dtype=torch.bfloat16), kernel:
                 loss = _published_loss(model, reference, mine, theirs, loaded)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -127,7 +130,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         loaded, rows, secrets = job(Path(folder))
         fast = ours(loaded, rows, secrets, Path(folder), args.steps)
-        slow, size = padded(loaded, rows, args.padded_steps)
+        # With transformers' own choice of attention kernel and with ours; the faster one counts.
+        tried = [padded(loaded, rows, args.padded_steps, plain=plain) for plain in (False, True)]
+        slow, size = max(tried)
     found = {
         "tokens_per_second": round(fast),
         "padded_tokens_per_second": round(slow, 1),
