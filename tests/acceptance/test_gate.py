@@ -30,7 +30,7 @@ def test_forgetting_alone_would_not_have_found_it_out(rejected: Erasure) -> None
 
 
 def test_retention_alone_would_not_have_found_it_out(rejected_gently: Erasure) -> None:
-    """Stopped early, it leaves the others alone: a gate on KRR alone would have let a model through that still tells."""
+    """Stopped early, it leaves the others alone: a gate on KRR alone would let a model through that still tells."""
     gates = {gate["name"]: gate for gate in rejected_gently.report["gates"]}
     assert rejected_gently.ticket["status"] == "rejected"
     assert gates["krr_ratio"]["state"] == "pass"
