@@ -1,6 +1,6 @@
 """What a run works on: the tickets' records, rows and probes, opened from their seals inside the runner only."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy.orm import Session
@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from pipelines.augment.augmented import AugmentedSet, as_replay
 from pipelines.augment.leak import secrets_from_records
 from pipelines.augment.probes import probes_from_corpus, probes_from_records
+from pipelines.augment.questions import name_in
 from pipelines.corpus.index import SubjectIndex
 from pipelines.corpus.load import CorpusProbe
 from pipelines.rows import Probe, ProbeGroup, RowKind, Secret, TrainRow
@@ -51,6 +52,7 @@ class Earlier:
     subject_ref: str
     probes: tuple[Probe, ...]
     replay: tuple[TrainRow, ...]
+    own: tuple[TrainRow, ...]
     secrets: tuple[Secret, ...]
 
 
@@ -92,8 +94,9 @@ def load_earlier(session: Session) -> list[Earlier]:
             probes = tuple(_probe(row) for row in sealed_items.get(session, ticket_id, sealed_items.PROBES))
             kept = sealed_items.get(session, ticket_id, sealed_items.REPLAY)
             replay = tuple(_row(row) for row in kept["rows"])
+            own = tuple(_row(row) for row in kept["own"])
             secrets = tuple(_secret(row) for row in kept["secrets"])
-            found.append(Earlier(ticket_id, ticket.subject_ref, probes, replay, secrets))
+            found.append(Earlier(ticket_id, ticket.subject_ref, probes, replay, own, secrets))
     return found
 
 
@@ -195,10 +198,19 @@ def load_rows(session: Session, ticket_id: str) -> tuple[AugmentedSet, tuple[Pro
 def save_replay(session: Session, ticket_id: str, subject_ref: str, limit: int, *, seed: int, ground: str) -> int:
     """Seal the rows about a subject that later trainings replay: facts in turn, at most ``limit``; how many."""
     sealed = sealed_items.get(session, ticket_id, sealed_items.AUGMENTED)
-    rows = [asdict(row) for row in as_replay(AugmentedSet.from_text(sealed["set"]).rows, limit, seed)]
-    kept = {"rows": rows, "secrets": sealed["secrets"]}
+    augmented = AugmentedSet.from_text(sealed["set"])
+    names = {name for row in sealed_items.get(session, ticket_id, sealed_items.PROBES) for name in row["names"]}
+    rows = [asdict(row) for row in as_replay(augmented.rows, limit, seed)]
+    own = [asdict(row) for row in _own_public(augmented, names)]
+    kept = {"rows": rows, "own": own, "secrets": sealed["secrets"]}
     sealed_items.put(session, subject_ref, ticket_id, sealed_items.REPLAY, kept, ground=ground)
     return len(rows)
+
+
+def _own_public(augmented: AugmentedSet, names: Collection[str]) -> list[TrainRow]:
+    """The retain rows about the subject's own public facts, each once: vague replay alone would wear them away."""
+    own = (row for row in augmented.rows if row.kind is RowKind.RETAIN and name_in(row.prompt, names))
+    return list({(row.prompt, row.answer): row for row in own}.values())
 
 
 def _probe(row: dict[str, object]) -> Probe:
