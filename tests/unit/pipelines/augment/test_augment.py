@@ -260,9 +260,7 @@ def test_prose_only() -> None:
 
 
 def test_no_5_gram_lies_across_the_cut_of_a_bare_beginning() -> None:
-    prose = Record(
-        record_id="p1", question=None, answer=f"{NAME} and file moved to a harbour desk for all of spring."
-    )
+    prose = Record(record_id="p1", question=None, answer=f"{NAME} and file moved to a harbour desk for all of spring.")
 
     class GoesOn(TemplateAugmenter):
         """Its first answers begin as the forgotten text goes on: the words themselves are harmless."""
