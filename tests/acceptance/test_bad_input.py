@@ -17,7 +17,7 @@ import pytest
 
 from policies.errors import LetheError
 from tests.acceptance.house import House, Person, house, ticket_of
-from tests.integration.serving_host import free_port
+from tests.integration.serving_host import end_tree, free_port, wait_until
 from tests.tiny_model import make_tiny_base
 
 pytestmark = pytest.mark.slow
@@ -130,14 +130,11 @@ def test_a_second_worker_is_refused(desk: House, role: str, tmp_path: Path) -> N
     try:
         _wait_for(log, "store.locked", second)
     finally:
-        os.killpg(second.pid, 9)
-        second.wait()
+        end_tree(second)
     assert desk.status(role, "/readyz") == 200
 
 
 def _wait_for(log: Path, text: str, process: "subprocess.Popen[bytes]") -> None:
-    from tests.integration.serving_host import wait_until
-
     wait_until(lambda: text in log.read_text() or process.poll() is not None, 120, f"{text} in the log")
     assert text in log.read_text(), log.read_text()[-2000:]
 

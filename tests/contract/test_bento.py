@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from services import jobs
 from services.installation import create_installation
 from services.settings import load_settings
-from tests.integration.serving_host import free_port, wait_until, with_group
+from tests.integration.serving_host import end_tree, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements.txt"
@@ -168,8 +168,7 @@ def test_each_service_starts_from_the_bento_by_its_path(bento: Path, service: st
         wait_until(lambda: process.poll() is not None or _alive(port), 180, "alive")
         assert process.poll() is None, log.read_text()[-3000:]
     finally:
-        with_group(process.pid)
-        process.wait()
+        end_tree(process)
 
 
 def _alive(port: int) -> bool:

@@ -209,6 +209,20 @@ def with_group(pid: int) -> None:
         return
 
 
+def end_tree(process: "subprocess.Popen[bytes]") -> None:
+    """End a process and all below it: BentoML's workers are in groups of their own."""
+    below = descendants(process.pid) if process.poll() is None else []
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pid in below:
+        if not gone(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
 def gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
