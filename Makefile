@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # torch's CPU build may lie where pip has been told to look (find-links); uv does not read pip's settings by itself.
 export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
-# Without it two OpenMP threads beside any other load ran up to 8 times slower (docs/performance.md).
+# Without it two OpenMP threads beside any other load ran up to 8 times slower (docs/results.md).
 export OMP_WAIT_POLICY := PASSIVE
 export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false

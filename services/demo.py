@@ -96,7 +96,7 @@ def run_demo(options: DemoOptions, narrator: Narrator) -> dict[str, Any]:
         narrator.step("services", started, "intake, unlearning and serving are ready")
         tickets = [_erase(settings, services, people, narrator, number) for number in range(options.erase)]
     total = round(time.monotonic() - began, 2)
-    narrator.say(f"Done in {total:.0f} s. The installation stays in {settings.home}: `lethe up` starts it again.")
+    narrator.say(f"Done in {total:.0f} s. To look around: LETHE_HOME={settings.home} lethe up")
     return {
         "ok": all(ticket["status"] == "completed" for ticket in tickets),
         "home": str(settings.home),

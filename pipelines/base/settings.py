@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseSettings:
-    """Recipe of a small Llama-architecture model that memorises its corpus (docs/performance.md has the trials).
+    """Recipe of a small Llama-architecture model that memorises its corpus (docs/results.md has the trials).
 
     Attributes:
         vocabulary: Size of the byte-level BPE vocabulary.
