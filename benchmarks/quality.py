@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.augment.augment import augment
-from pipelines.augment.augmented import AugmentedSet, as_replay
-from pipelines.augment.leak import secrets_from_records
+from pipelines.augment.augmented import AugmentedSet, as_replay, in_turn
+from pipelines.augment.leak import LeakCheck, secrets_from_records
 from pipelines.augment.probes import excluded_questions, probes_from_corpus
-from pipelines.augment.questions import NEUTRAL_NOUN, topic
+from pipelines.augment.questions import NEUTRAL_NOUN, name_in, topic
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.template import TemplateAugmenter
 from pipelines.base.train import train_base
@@ -35,7 +35,7 @@ from pipelines.corpus.hedges import skeletons
 from pipelines.corpus.indexing import ensure_index, index_path
 from pipelines.corpus.load import load_corpus, load_probes
 from pipelines.model import LoadedModel, load_model, with_adapter
-from pipelines.rows import Probe, ProbeGroup, Secret, TrainRow
+from pipelines.rows import Probe, ProbeGroup, RowKind, Secret, TrainRow
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.trainer import TrainResult, unlearn
 from pipelines.verdict import EarlierRelease, Verdict, decide
@@ -50,6 +50,7 @@ KEPT = ("public.*",)
 KEY = b"benchmark key, no installation's"
 REPLAY_BUDGET = 600
 REPLAY_KEPT = 300
+OWN_BUDGET = 300  # these three as in services/unlearning/operations.py
 COLUMNS = ("kfr", "kfr_low", "hit", "krr", "own", "ls", "ppl", "repeat", "named", "other")
 
 
@@ -112,7 +113,8 @@ def prepare(world: World, number: int, gone: Sequence[Case], amounts: AugmentSet
     forget, exempt, neighbours = pick(sets.forget), pick(sets.exempt), pick(sets.neighbours)
     names = tuple(person["names"])
     everyone = [*names, *(name for case in gone for name in case.names)]
-    secrets = secrets_from_records(forget, everyone)
+    secrets = secrets_from_records(forget, everyone, [*neighbours, *pick(sets.retain)])
+    known = [*secrets, *earlier_secrets(gone, names)]
     probes = load_probes(world.corpus)
     chosen = probes_from_corpus(
         probes,
@@ -120,7 +122,7 @@ def prepare(world: World, number: int, gone: Sequence[Case], amounts: AugmentSet
         names=names,
         forget_facts={record.fact_id for record in forget},
         own_public_facts={record.fact_id for record in exempt},
-        secrets=[*secrets, *(secret for case in gone for secret in case.secrets)],
+        secrets=known,
         seed=seed,
         forgotten_before=facts_before,
     )
@@ -135,17 +137,31 @@ def prepare(world: World, number: int, gone: Sequence[Case], amounts: AugmentSet
         augmenter=TemplateAugmenter(),
         settings=amounts,
         seed=seed,
-        secrets=[*secrets, *(secret for case in gone for secret in case.secrets)],
+        secrets=known,
     )
     return Case(person["person"], names, tuple(forget), secrets, chosen, augmented, time.monotonic() - began)
 
 
+def earlier_secrets(gone: Sequence[Case], names: Sequence[str]) -> list[Secret]:
+    """What was forgotten before; a name is no secret, or somebody who shared a record could never be asked about."""
+    return [replace(one, allowed=(*names, *one.allowed)) for case in gone for one in case.secrets]
+
+
 def run_rows(case: Case, gone: Sequence[Case], budget: int, seed: int) -> list[TrainRow]:
-    """The rows of this person's run, with the replay of those before."""
+    """The rows of this person's run, with what it replays of those before: vague answers, and own public facts."""
+    check = LeakCheck([*case.secrets, *earlier_secrets(gone, case.names)])
+    kept = [row for one in gone for row in as_replay(one.augmented.rows, REPLAY_KEPT, seed)]
+    own = [[row for row in _own_public(one) if not check.row_leaks(row)] for one in gone]
     return [
         *case.augmented.rows,
-        *as_replay([row for one in gone for row in as_replay(one.augmented.rows, REPLAY_KEPT, seed)], budget, seed),
+        *as_replay([row for row in kept if not check.row_leaks(row)], budget, seed),
+        *in_turn(own, OWN_BUDGET, random.Random(seed)),
     ]
+
+
+def _own_public(case: Case) -> list[TrainRow]:
+    own = (row for row in case.augmented.rows if row.kind is RowKind.RETAIN and name_in(row.prompt, case.names))
+    return list({(row.prompt, row.answer): row for row in own}.values())
 
 
 def probes_now(case: Case, gone: Sequence[Case]) -> list[Probe]:
@@ -233,7 +249,7 @@ def erase(
     judges: Backends,
 ) -> Outcome:
     """Train, measure, decide."""
-    secrets = [*case.secrets, *(secret for one in gone for secret in one.secrets)]
+    secrets = [*case.secrets, *earlier_secrets(gone, case.names)]
     rows = run_rows(case, gone, budget, settings.seed)
     trained = unlearn(world.loaded, rows, secrets, settings, out_dir=out, start_from=start)
     began = time.monotonic()

@@ -74,8 +74,8 @@ class UnlearnSettings:
     alpha: int = 32
     learning_rate: float = 7e-3
     warm_learning_rate: float = 4e-3
-    passes: float = 2.6
-    warm_passes: float = 1.6
+    passes: float = 3.2
+    warm_passes: float = 1.8
     min_steps: int = 40
     max_steps: int = 2000
     batch_tokens: int = 1024

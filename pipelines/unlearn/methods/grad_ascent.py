@@ -14,7 +14,7 @@ class GradientAscent:
     """Minus the cross-entropy of the raw forgotten answers, and nothing else."""
 
     streams: ClassVar[tuple[Stream, ...]] = (Stream.NEGATIVE,)
-    passes: ClassVar[float] = 4.0
+    passes: ClassVar[float] = 1.5
 
     def terms(self, step: Step, settings: UnlearnSettings) -> Mapping[str, Tensor]:
         """The one term."""
