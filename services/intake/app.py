@@ -1,5 +1,6 @@
 """The ticket API (FastAPI). ``create_app`` needs no BentoML, so tests and other hosts can use it alone."""
 
+import re
 import tempfile
 from collections.abc import Callable
 from datetime import datetime
@@ -44,6 +45,7 @@ from services.web import protect
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=2000)]
 RecordId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Who = Annotated[Identity, Depends(identity_of)]
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 F = TypeVar("F", bound=Callable[..., Any])
 _ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"description": text}
@@ -150,7 +152,7 @@ def _add_filing(app: FastAPI, desk: Callable[[], Desk], clock: Callable[[], date
         body = await request.body()
 
         def file() -> tuple[Filed, bool]:
-            ticket_id, new = desk().file(body, who, trace_id=telemetry.traceparent())
+            ticket_id, new = desk().file(body, who, trace_id=_trace_of(request))
             with desk().store.read() as session:
                 ticket = get_ticket(session, ticket_id)
                 return Filed(**{name: getattr(ticket, name) for name in Filed.model_fields}), new
@@ -306,6 +308,12 @@ def _add_reading(app: FastAPI, desk: Callable[[], Desk], settings: Settings, clo
         return FileResponse(
             path, media_type="application/jsonl", filename="lethe-audit.jsonl", background=BackgroundTask(path.unlink)
         )
+
+
+def _trace_of(request: Request) -> str | None:
+    """The intake's own span in W3C form, so that a run can link back to it; else the one that the caller announced."""
+    announced = request.headers.get("traceparent", "")
+    return telemetry.traceparent() or (announced if _TRACEPARENT.fullmatch(announced) else None)
 
 
 def _may_see(who: Identity, identity: bool) -> None:

@@ -426,7 +426,7 @@ def test_the_trace_of_the_intake_is_kept_for_the_run(api: Api) -> None:
     with api.store.read() as session:
         ticket = find_ticket(session, "api", "traced")
         assert ticket is not None
-        assert ticket.trace_id == "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
+        assert ticket.trace_id == trace
 
 
 def test_the_api_is_documented(api: Api) -> None:
