@@ -73,7 +73,7 @@ class UnlearnSettings:
     rank: int = 16
     alpha: int = 32
     learning_rate: float = 7e-3
-    warm_learning_rate: float = 4e-3
+    warm_learning_rate: float = 5.5e-3
     passes: float = 3.2
     warm_passes: float = 1.8
     min_steps: int = 40
