@@ -6,6 +6,7 @@ import json
 import logging
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -183,7 +184,7 @@ class _Use:
             self._adapter.idle.set()
 
 
-class Writer:
+class Writer(ABC):
     """Forms of one kind of answer."""
 
     prefix: str
@@ -205,11 +206,13 @@ class Writer:
         """The last piece, where usage was asked for."""
         return {**self._head, "object": self.chunk, "choices": [], "usage": usage}
 
+    @abstractmethod
     def _choice(self, text: str, reason: str) -> dict[str, Any]:
-        raise NotImplementedError
+        """The one choice of a whole answer."""
 
+    @abstractmethod
     def _delta(self, text: str, reason: str | None, *, first: bool) -> dict[str, Any]:
-        raise NotImplementedError
+        """The one choice of a piece."""
 
 
 class ChatWriter(Writer):
