@@ -11,24 +11,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from pipelines.adapter.identity import model_digest
 from policies.errors import LetheError
 
 logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # bars would break the runner's JSON lines
-# What decides a model's answers. A card or README beside them may change without making another model of it.
-_MODEL_FILES = (
-    "*.safetensors",
-    "*.bin",
-    "*.safetensors.index.json",
-    "config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab*",
-    "merges.txt",
-    "chat_template*",
-)
-_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -72,19 +58,6 @@ class LoadedModel:
         """The same model as if it had no adapter: the reference needs no second copy."""
         with self.model.disable_adapter() if hasattr(self.model, "disable_adapter") else nullcontext():
             yield self
-
-
-def model_digest(directory: Path) -> str:
-    """SHA-256 over the names and contents of the files that decide the model's answers."""
-    files = sorted({f for pattern in _MODEL_FILES for f in directory.glob(pattern) if f.is_file()})
-    whole = hashlib.sha256()
-    for file in files:
-        one = hashlib.sha256()
-        with file.open("rb") as handle:
-            while block := handle.read(_READ_BYTES):
-                one.update(block)
-        whole.update(f"{file.name}\0{one.hexdigest()}\n".encode())
-    return whole.hexdigest()
 
 
 def load_model(

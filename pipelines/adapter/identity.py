@@ -10,7 +10,7 @@ from pipelines.adapter.content import directory_digest, file_digest
 from policies.canonical import sha256_hex
 from policies.errors import LetheError
 
-# The list and form of pipelines.model.model_digest, which cannot be imported without torch; a test keeps them equal.
+# What decides a model's answers. A card or README beside them may change without making another model of it.
 _MODEL_FILES = (
     "*.safetensors",
     "*.bin",
@@ -50,7 +50,7 @@ def base_identity(base_dir: Path, *, dtype: str = "float32") -> BaseIdentity:
     config: dict[str, Any] = json.loads(config_file.read_text())
     tokenizer = tuple(file.name for file in _files(base_dir, _TOKENIZER_FILES))
     return BaseIdentity(
-        base_digest=_model_digest(base_dir),
+        base_digest=model_digest(base_dir),
         tokenizer_digest=directory_digest(base_dir, tokenizer),
         chat_template_digest=sha256_hex(_chat_template(base_dir).encode()),
         dtype=dtype,
@@ -58,7 +58,8 @@ def base_identity(base_dir: Path, *, dtype: str = "float32") -> BaseIdentity:
     )
 
 
-def _model_digest(base_dir: Path) -> str:
+def model_digest(base_dir: Path) -> str:
+    """SHA-256 over the names and contents of the files that decide the model's answers; needs no torch."""
     whole = hashlib.sha256()
     for file in _files(base_dir, _MODEL_FILES):
         whole.update(f"{file.name}\0{file_digest(file)}\n".encode())

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.model import load_model, model_digest, with_adapter
+from pipelines.adapter.identity import model_digest
+from pipelines.model import load_model, with_adapter
 from policies.errors import LetheError
 from tests.unit.pipelines.tiny import save_tiny
 
