@@ -7,7 +7,7 @@ from sqlalchemy import Engine, inspect, text
 from policies.errors import LetheError
 from services.store import dialect
 
-REVISIONS = ("0001", "0002")  # in order; a test keeps them equal to migrations/versions
+REVISIONS = ("0001", "0002", "0003")  # in order; a test keeps them equal to migrations/versions
 HEAD = REVISIONS[-1]
 _SCRIPTS = Path(__file__).parent / "migrations"
 

@@ -216,19 +216,27 @@ class DesiredState(Base):
     release_digest: Mapped[str] = mapped_column(ForeignKey("releases.digest"))
     watermark: Mapped[list[str]]
     suppression_version: Mapped[int]
-    changed_at: Mapped[datetime]
+    changed_at: Mapped[datetime]  # of the generation; a change of the suppression leaves it alone
+    proposed_digest: Mapped[str | None] = mapped_column(Id)  # to be prepared by every replica before anybody commits
+    proposed_generation: Mapped[int | None]
+    proposed_at: Mapped[datetime | None]
+    prepare_until: Mapped[datetime | None]
 
 
 class Suppression(Base):
-    """A subject that is suppressed in output, from approval until the swap is confirmed."""
+    """A subject that is suppressed in output; told as suppression, never as erasure (GDPR Art. 18)."""
 
     __tablename__ = "suppressions"
 
-    ticket_id: Mapped[str] = mapped_column(ForeignKey("tickets.ticket_id"), primary_key=True)
+    suppression_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    ticket_id: Mapped[str] = mapped_column(ForeignKey("tickets.ticket_id"), index=True)
     subject_ref: Mapped[str] = mapped_column(ForeignKey("subject_keys.subject_ref"))
     base_digest: Mapped[str] = mapped_column(String(200), index=True)
-    ciphertext: Mapped[bytes]
+    reason: Mapped[str] = mapped_column(Code)  # approved, restriction, rollback, probe_failed
+    version: Mapped[int]  # suppression_version of the desired state from which replicas apply the rule as it is
+    ciphertext: Mapped[bytes | None]  # the rule, sealed under the suppression key; gone once lifted
     since: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]  # every leased replica had acknowledged it
     lifted_at: Mapped[datetime | None]
 
 
@@ -242,10 +250,31 @@ class Replica(Base):
     generation: Mapped[int]
     release_digest: Mapped[str | None] = mapped_column(Id)
     prepared_digest: Mapped[str | None] = mapped_column(Id)
+    prepared_generation: Mapped[int] = mapped_column(default=-1, server_default="-1")
     suppression_version: Mapped[int]
     state: Mapped[str] = mapped_column(Code)
     lease_until: Mapped[datetime]
     acked_at: Mapped[datetime | None]
+    address: Mapped[str | None] = mapped_column(String(200))  # URL of its gateway, for probes of this very replica
+    about: Mapped[dict[str, Any] | None]  # engine, its version, adapters that it holds, caches
+    trial: Mapped[dict[str, Any] | None]  # figures of the prepared release on its share of the traffic
+
+
+class Recheck(Base):
+    """Probes asked of one replica: after a swap, or on schedule. Figures only, no text."""
+
+    __tablename__ = "rechecks"
+    __table_args__ = (Index("ix_rechecks_base_digest_at", "base_digest", "at"),)
+
+    recheck_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    at: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(Code)  # after_swap, scheduled
+    base_digest: Mapped[str] = mapped_column(String(200))
+    generation: Mapped[int]
+    replica_id: Mapped[str] = mapped_column(String(200))
+    ticket_id: Mapped[str | None] = mapped_column(ForeignKey("tickets.ticket_id"), index=True)
+    outcome: Mapped[str] = mapped_column(Code)  # pass, fail, undecided
+    figures: Mapped[dict[str, Any]]
 
 
 class AuditEntryRow(Base):
