@@ -172,6 +172,8 @@ ERRORS: dict[str, ErrorKind] = {
     "serving.probe_failed": ErrorKind(422, "The adapter loads but does not answer: run it again."),
     "serving.store_behind": ErrorKind(409, "The store is older than what was served: restore a newer one."),
     "serving.memory_damaged": ErrorKind(500, "Restore HOME/serving from a backup that is not older than the store."),
+    "serving.suppression_down": ErrorKind(503, "The suppression rules cannot be applied; the serving log says why."),
+    "serving.logprobs_suppressed": ErrorKind(400, "Ask without logprobs while a person is suppressed."),
     "swap.refused": ErrorKind(409, "The details name each replica and why it refuses; the old release still serves."),
     "swap.timeout": ErrorKind(504, "The details name the replicas that are behind; look at their logs."),
     "swap.superseded": ErrorKind(409, "Somebody else changed the desired state: read it again."),
