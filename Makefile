@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+VLLM   ?= .venv-vllm
 # torch's CPU build may lie where pip has been told to look (find-links); uv does not read pip's settings by itself.
 export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 # Without it two OpenMP threads beside any other load ran up to 8 times slower (docs/results.md).
@@ -10,16 +11,18 @@ export OMP_WAIT_POLICY := PASSIVE
 export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench vllm clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(STAMP) ## create the virtual environment and install everything
 
-$(STAMP): pyproject.toml constraints.txt
+$(BIN)/uv:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q uv -c constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/uv
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --compile-bytecode -c constraints.txt -e '.[dev]'
 	touch $@
 
@@ -38,6 +41,14 @@ lint: $(STAMP) ## ruff, mypy --strict, import-linter
 bench: $(STAMP) ## every figure that the README quotes
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.subject_search
+
+vllm: $(VLLM)/.installed ## a real vLLM for the tests (CPU build, 2.3 GB, in $(VLLM))
+
+# Made whole or not at all; what does not match its hash is refused. Without a place to find torch's CPU build, uv knows one.
+$(VLLM)/.installed: requirements-vllm.txt | $(BIN)/uv
+	$(BIN)/uv venv -q --clear --python $(PYTHON) $(VLLM)
+	VIRTUAL_ENV=$(VLLM) $(BIN)/uv pip install -q --require-hashes --no-deps $(if $(UV_FIND_LINKS),,--torch-backend cpu) -r $<
+	touch $@
 
 clean: ## remove what demo and tests made (not the virtual environment)
 	rm -rf .lethe .cache
