@@ -33,6 +33,7 @@ ERRORS: dict[str, ErrorKind] = {
         409, "Look at the current status: only the events that the message lists apply now."
     ),
     "lifecycle.guarded": ErrorKind(409, "Do first what the message says is missing, then try again."),
+    "suppression.rule_invalid": ErrorKind(500, "A fault in Lethe: a rule of suppression has another form. Report it."),
     "ticket.malformed": ErrorKind(422, "Correct the fields named in the details and send the ticket again."),
     "ticket.unreadable": ErrorKind(422, "Give one JSON object in UTF-8 of at most 64 KiB."),
     "policy.unknown_regime": ErrorKind(

@@ -82,6 +82,7 @@ def create_installation(settings: Settings, *, also: Callable[[Settings], object
         for name in DIRECTORIES:
             installation.path(name).mkdir(exist_ok=True, mode=0o700)
         if _has_schema(settings):
+            sealing.create_suppression_key(settings)
             sealing.load_key_ring(settings)
         else:
             sealing.create_key_ring(settings)

@@ -3,11 +3,13 @@
 Each subject has a random AES-256 key, wrapped by a key that lies outside the database and its backups. Destroying the
 subject's key makes everything sealed under it unreadable, in backups too, and unlinks its commitment in the audit log.
 
-Two more installation keys: one for look-up hashes, which never leave the store, one for digests over personal data.
+Three more installation keys: one for look-up hashes, which never leave the store, one for digests over personal data,
+one for the rules of suppression, the only one that the serving replicas are given.
 """
 
 import base64
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +32,7 @@ _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _MAGIC = b"LS1"
 _FILE_HEAD = "lethe-key/1:"
+_SUPPRESSION = "suppression"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class KeyRing:
     kek: bytes = field(repr=False)
     lookup: bytes = field(repr=False)
     digest: bytes = field(repr=False)
+    suppression: bytes = field(repr=False)
 
     @property
     def kek_id(self) -> str:
@@ -57,7 +61,8 @@ class KeyRing:
 def key_paths(settings: Settings) -> dict[str, Path]:
     """Where each key of the ring lies."""
     directory = settings.key_directory
-    return {"kek": settings.kek_path, "lookup": directory / "lookup", "digest": directory / "digest"}
+    others = {name: directory / name for name in ("lookup", "digest", _SUPPRESSION)}
+    return {"kek": settings.kek_path, **others}
 
 
 def create_key_ring(settings: Settings) -> KeyRing:
@@ -68,15 +73,35 @@ def create_key_ring(settings: Settings) -> KeyRing:
     return load_key_ring(settings)
 
 
+def create_suppression_key(settings: Settings) -> None:
+    """Makes the key of the rules where an installation has none yet; what it sealed can be made anew."""
+    path = key_paths(settings)[_SUPPRESSION]
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _create_key_file(path)
+
+
 def load_key_ring(settings: Settings) -> KeyRing:
     """Reads the key files.
 
     Raises:
         LetheError: ``installation.incomplete`` naming the files that are missing or damaged.
     """
+    return KeyRing(**_read_keys(key_paths(settings)))
+
+
+def load_suppression_key(settings: Settings) -> bytes:
+    """The one key that a serving replica is given: it opens rules of suppression and nothing else.
+
+    Raises:
+        LetheError: ``installation.incomplete``.
+    """
+    return _read_keys({_SUPPRESSION: key_paths(settings)[_SUPPRESSION]})[_SUPPRESSION]
+
+
+def _read_keys(paths: Mapping[str, Path]) -> dict[str, bytes]:
     keys: dict[str, bytes] = {}
     faults: list[str] = []
-    for name, path in key_paths(settings).items():
+    for name, path in paths.items():
         try:
             text = path.read_text()
             keys[name] = base64.b64decode(text.removeprefix(_FILE_HEAD).strip(), validate=True)
@@ -87,7 +112,7 @@ def load_key_ring(settings: Settings) -> KeyRing:
             faults.append(f"{name}: {path} is not a key file")
     if faults:
         raise LetheError("installation.incomplete", "Key files are missing or damaged.", tuple(faults))
-    return KeyRing(**keys)
+    return keys
 
 
 def _create_key_file(path: Path) -> None:
@@ -150,6 +175,20 @@ def open_sealed(session: Session, subject_ref: str, sealed: bytes, *, purpose: s
     return _decrypt(_derived(session, subject_ref, "seal"), sealed, _seal_label(subject_ref, purpose))
 
 
+def seal_rule(key: bytes, suppression_id: str, data: bytes) -> bytes:
+    """Encrypts a rule under the suppression key; only the same row opens it again."""
+    return _encrypt(key, data, _rule_label(suppression_id))
+
+
+def open_rule(key: bytes, suppression_id: str, sealed: bytes) -> bytes:
+    """Decrypts what ``seal_rule`` made.
+
+    Raises:
+        LetheError: ``seal.corrupt`` where it was changed, or belongs to another row or key.
+    """
+    return _decrypt(key, sealed, _rule_label(suppression_id))
+
+
 def commitment(session: Session, subject_ref: str) -> str:
     """What the audit log holds in place of the reference: under the subject's key, so it unlinks with the key."""
     return keyed_digest(_derived(session, subject_ref, "commitment"), subject_ref.encode())
@@ -198,6 +237,10 @@ def _derived(session: Session, subject_ref: str, use: str) -> bytes:
 
 def _wrap_label(subject_ref: str) -> bytes:
     return f"lethe-subject-key/1\0{subject_ref}".encode()
+
+
+def _rule_label(suppression_id: str) -> bytes:
+    return f"lethe-rule/1\0{suppression_id}".encode()
 
 
 def _seal_label(subject_ref: str, purpose: str) -> bytes:

@@ -94,7 +94,7 @@ def test_a_commitment_is_steady_for_a_subject_and_tells_nothing_of_another(
 
 
 def test_without_the_key_outside_the_database_nothing_opens(store: Store, subjects: tuple[str, str]) -> None:
-    other = sealing.KeyRing(kek=b"x" * 32, lookup=RING.lookup, digest=RING.digest)
+    other = sealing.KeyRing(kek=b"x" * 32, lookup=RING.lookup, digest=RING.digest, suppression=RING.suppression)
     with store.read() as session:
         sealed = sealing.seal(session, subjects[0], b"data", purpose="identity")
         session.info[sealing.KEY_RING] = other

@@ -10,7 +10,7 @@ from services.store import releases, tickets
 from services.store.tables import ForgetSet, Release, Ticket
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-RING = sealing.KeyRing(kek=b"k" * 32, lookup=b"l" * 32, digest=b"d" * 32)
+RING = sealing.KeyRing(kek=b"k" * 32, lookup=b"l" * 32, digest=b"d" * 32, suppression=b"s" * 32)
 BASE = "b" * 64
 
 

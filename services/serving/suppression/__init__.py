@@ -1,0 +1,1 @@
+"""Who is suppressed in output, and how it is found in a request or an answer."""

@@ -1,0 +1,49 @@
+"""Rows of suppression: a rule each, sealed under the suppression key, gone once lifted."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import case, select
+from sqlalchemy.orm import Session
+
+from services.store.tables import Suppression
+
+
+def active(session: Session, *, base_digest: str | None = None, ticket_id: str | None = None) -> list[Suppression]:
+    """Rows that suppress somebody now, in the order in which they began."""
+    query = select(Suppression).where(Suppression.lifted_at.is_(None))
+    if base_digest is not None:
+        query = query.where(Suppression.base_digest == base_digest)
+    if ticket_id is not None:
+        query = query.where(Suppression.ticket_id == ticket_id)
+    return list(session.scalars(query.order_by(Suppression.since, Suppression.suppression_id)))
+
+
+def of_ticket(session: Session, ticket_id: str) -> list[Suppression]:
+    """Every row of a ticket, lifted ones too, in the order in which they began."""
+    query = select(Suppression).where(Suppression.ticket_id == ticket_id)
+    return list(session.scalars(query.order_by(Suppression.since, Suppression.suppression_id)))
+
+
+def sealed_rules(session: Session, base_digest: str, *, after: int) -> list[tuple[str, int, bytes | None]]:
+    """(id, version, sealed rule) of every row in force; the rule only where it came or changed after a version.
+
+    One statement: what it gives is one moment of the table on every database.
+    """
+    rule = case((Suppression.version > after, Suppression.ciphertext), else_=None)
+    query = select(Suppression.suppression_id, Suppression.version, rule).where(
+        Suppression.base_digest == base_digest, Suppression.lifted_at.is_(None)
+    )
+    return [(row_id, version, sealed) for row_id, version, sealed in session.execute(query)]
+
+
+def unconfirmed(session: Session) -> list[Suppression]:
+    """Rows in force that some replica may not apply yet."""
+    query = select(Suppression).where(Suppression.lifted_at.is_(None), Suppression.confirmed_at.is_(None))
+    return list(session.scalars(query.order_by(Suppression.since)))
+
+
+def end(rows: Collection[Suppression], *, version: int, at: datetime) -> None:
+    """The rule is deleted; what stays is that there was one, from when to when."""
+    for row in rows:
+        row.ciphertext, row.lifted_at, row.version = None, at, version
