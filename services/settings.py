@@ -100,6 +100,18 @@ class ServingSettings(AddressSettings):
     lease_s: float = Field(15.0, gt=0, description="A replica that cannot renew its lease answers 503 after this.")
     max_body_bytes: int = Field(1_048_576, ge=1024, description="A larger request body is refused with 413.")
     floor: FloorSettings = Field(default_factory=FloorSettings, description="Thresholds that no pack can lower.")
+    probe_sample: int = Field(24, ge=1, description="Questions about one person that a replica is asked first.")
+    probe_timeout_s: float = Field(60.0, gt=0, description="How long one answer to a probe may take.")
+    probe_parallel: int = Field(4, ge=1, le=64, description="Probes that one replica answers at the same time.")
+    recheck_hours: float = Field(24.0, ge=0, description="How often forgotten people are asked about; 0: never.")
+    recheck_subjects: int = Field(20, ge=1, description="People of one such round; the longest unasked come first.")
+    canary_share: float = Field(0.0, ge=0, le=1, description="Share of API keys that get a prepared release first.")
+    shadow_share: float = Field(0.0, ge=0, le=1, description="Share of requests that it answers unseen, to compare.")
+    trial_s: float = Field(60.0, ge=0, description="How long canary and shadow last before the commit.")
+    trial_requests_min: int = Field(20, ge=1, description="Requests without which a trial decides nothing.")
+    trial_latency_ratio_max: float = Field(1.5, gt=0, description="Seconds per token over the live release's, at most.")
+    trial_utility_min: float = Field(0.3, ge=0, le=1, description="Token overlap with the live answers, at least.")
+    trial_error_max: float = Field(0.02, ge=0, le=1, description="Share of errors above the live release's, at most.")
 
 
 class JobSettings(_Group):

@@ -19,6 +19,7 @@ from services.serving.engine_process import EngineProcess, transformers_command
 from services.serving.gateway.app import Gateway
 from services.serving.gateway.door import Door
 from services.serving.memory import Memory
+from services.serving.probe_token import ProbeTokens
 from services.serving.replica import Replica, ReplicaSettings
 from services.settings import Settings, load_settings
 from services.store import dialect
@@ -120,4 +121,6 @@ def _replica_id() -> str:
 
 
 _service: Any = Serving
-_service.add_asgi_middleware(Door, open_store=_open_store)
+_service.add_asgi_middleware(
+    Door, open_store=_open_store, probes=ProbeTokens(_replica_id(), keys.trust_path(settings))
+)
