@@ -30,6 +30,7 @@ from services.serving.protocol import (
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_CONTEXT = 2048
+_BASE = "base"
 
 
 @dataclass(eq=False, slots=True)
@@ -82,9 +83,9 @@ class Engine:
         return web.Response(status=200 if self._worker.error is None else 500)
 
     async def models(self, _: web.Request) -> web.Response:
-        """The loaded adapters; the base is not among them, since it cannot be asked."""
+        """The loaded adapters; the base, their parent, is not among them, since it cannot be asked."""
         data = [
-            {"id": a.name, "object": "model", "created": 0, "owned_by": "lethe", "root": a.path, "parent": None}
+            {"id": a.name, "object": "model", "created": 0, "owned_by": "lethe", "root": a.path, "parent": _BASE}
             for a in self._adapters.values()
         ]
         return web.json_response({"object": "list", "data": data})

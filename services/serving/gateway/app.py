@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -10,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from services.auth import IDENTITY, Identity
 from services.serving.alias import Served
 from services.serving.gateway.answers import Refusal, not_ready, send_json, unknown_model
-from services.serving.gateway.relay import Answering, Relay, Serving, about
+from services.serving.gateway.relay import Answering, Exchange, Relay, Serving, about, interrupted
 from services.serving.gateway.screened import ScreenedRelay
 from services.serving.gateway.shielding import Shield, check_shield
 from services.serving.protocol import ChatRequest, CompletionRequest, RequestError, parse
@@ -73,14 +72,13 @@ class Gateway:
         with replica.alias.enter() as served:
             if served is None:
                 raise not_ready()
-            # A new dictionary of checked fields: nothing of the body that is not in the form can reach the engine.
-            body = request.model_dump(exclude_unset=True, exclude={"user"}) | {"model": served.name}
-            relay: Answering
+            exchange = Exchange(
+                replica=replica, path=scope["path"], request=request, public=public, served=served, send=send
+            )
+            relay: Answering = Relay(exchange)
             if shield is not None and shield.active:
-                relay = ScreenedRelay(send, served, public, request, shield)
-            else:
-                relay = Relay(send, served, public, request.stream)
-            await _until_gone(relay.run(replica, scope["path"], body), receive, served, relay)
+                relay = ScreenedRelay(exchange, shield)
+            await _until_gone(relay, receive, served)
 
     def _ready_replica(self) -> Serving:
         if self._replica is None or not self._replica.ready:
@@ -116,9 +114,9 @@ class Gateway:
         return raw
 
 
-async def _until_gone(work: Awaitable[None], receive: Receive, served: Served, relay: Answering) -> None:
+async def _until_gone(relay: Answering, receive: Receive, served: Served) -> None:
     """Run the relay until it ends, the client leaves, or the drain of its generation cuts it off."""
-    task = asyncio.ensure_future(work)
+    task = asyncio.ensure_future(relay.run())
     left = asyncio.ensure_future(_disconnected(receive))
     cut = asyncio.ensure_future(served.cut.wait())
     try:
@@ -129,7 +127,7 @@ async def _until_gone(work: Awaitable[None], receive: Receive, served: Served, r
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         if cut.done():
-            await relay.broken()
+            await relay.broken(interrupted())
             if not relay.started:
                 raise not_ready()
     finally:

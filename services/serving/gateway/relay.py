@@ -1,6 +1,7 @@
 """Passes one answer from the engine to the client, chunk by chunk."""
 
 import json
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import aiohttp
@@ -10,6 +11,7 @@ from policies.errors import LetheError
 from services.serving.alias import Alias, Served
 from services.serving.engine_client import EngineClient
 from services.serving.gateway.answers import Refusal, not_ready, send_json, start
+from services.serving.protocol import ChatRequest, CompletionRequest
 
 
 class Serving(Protocol):
@@ -24,56 +26,100 @@ class Serving(Protocol):
     def client(self) -> EngineClient: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One request that was let in: what was asked, which generation answers, and where the answer goes.
+
+    Attributes:
+        replica: Its engine is asked.
+        path: Of the request, the same for the engine.
+        request: The checked form.
+        public: The model name that the client used.
+        served: The generation that the request keeps to its end.
+        send: To the client.
+        headers: More headers for the engine (traceparent).
+    """
+
+    replica: Serving
+    path: str
+    request: ChatRequest | CompletionRequest
+    public: str
+    served: Served
+    send: Send
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def engine_body(self) -> dict[str, Any]:
+        """A new dictionary of checked fields: nothing of the body that is not in the form can reach the engine."""
+        return self.request.model_dump(exclude_unset=True, exclude_none=True, exclude={"user"}) | {
+            "model": self.served.name
+        }
+
+    def ask(self, body: dict[str, Any] | None = None) -> Any:
+        """Ask the engine; a context manager over the response, which is still to be read.
+
+        Args:
+            body: What to ask; None: what the client asked.
+        """
+        return self.replica.client.open(self.path, self.engine_body() if body is None else body)
+
+
 class Answering(Protocol):
     """What passes one answer on: plainly, or screened while somebody is suppressed."""
 
     started: bool
 
-    async def run(self, replica: Serving, path: str, body: dict[str, Any]) -> None: ...
+    async def run(self) -> None:
+        """Ask the engine and answer the client.
 
-    async def broken(self) -> None: ...
+        Raises:
+            Refusal: It failed before anything was sent.
+        """
+
+    async def broken(self, why: Refusal) -> None:
+        """End a stream that cannot go on; nothing happens where nothing was sent yet."""
 
 
 class Relay:
-    """Passes one answer from the engine to the client."""
+    """Passes an answer on as it is, but for the model's name."""
 
-    def __init__(self, send: Send, served: Served, public: str, stream: bool) -> None:
-        self._send, self._served, self._stream = send, served, stream
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
         # The engine names the adapter; clients know the public name only.
-        self._inner = json.dumps({"model": served.name}, separators=(",", ":"))[1:-1].encode()
-        self._outer = json.dumps({"model": public}, separators=(",", ":"))[1:-1].encode()
-        self._public = public
+        self._inner = json.dumps({"model": exchange.served.name}, separators=(",", ":"))[1:-1].encode()
+        self._outer = json.dumps({"model": exchange.public}, separators=(",", ":"))[1:-1].encode()
         self.started = False
 
-    async def run(self, replica: Serving, path: str, body: dict[str, Any]) -> None:
+    async def run(self) -> None:
         """Ask the engine and relay what it says.
 
         Raises:
             Refusal: It failed before anything was sent.
         """
+        exchange = self._exchange
         try:
-            async with replica.client.open(path, body) as response:
+            async with exchange.ask() as response:
                 if response.status != 200:
                     raise engine_refusal(response.status, await response.read(), response.headers)
-                if self._stream:
+                if exchange.request.stream:
                     await self._relay_stream(response)
                 else:
-                    answer = await response.json() | {"model": self._public}
-                    await send_json(self._send, 200, answer, about(self._served))
+                    answer = await response.json() | {"model": exchange.public}
+                    await send_json(exchange.send, 200, answer, about(exchange.served))
         except (aiohttp.ClientError, OSError, TimeoutError, LetheError) as error:
-            await self.broken()
+            await self.broken(interrupted())
             if not self.started:
                 raise not_ready() from error
 
-    async def broken(self) -> None:
+    async def broken(self, why: Refusal) -> None:
         """End a stream that cannot go on, by an error event and without ``[DONE]``: never by another generation."""
         if self.started:
-            body = Refusal(503, "The answer was interrupted.", "serving.interrupted").body()
-            await self._send({"type": "http.response.body", "body": b"data: " + json.dumps(body).encode() + b"\n\n"})
+            event = b"data: " + json.dumps(why.body()).encode() + b"\n\n"
+            await self._exchange.send({"type": "http.response.body", "body": event})
 
     async def _relay_stream(self, response: aiohttp.ClientResponse) -> None:
         headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
-        await self._send(start(200, headers | about(self._served)))
+        send = self._exchange.send
+        await send(start(200, headers | about(self._exchange.served)))
         self.started = True
         done = False
         async for line in response.content:
@@ -81,11 +127,16 @@ class Relay:
             if line == b"\n":
                 continue  # sent with the line before it
             event = line.replace(self._inner, self._outer, 1).rstrip(b"\n") + b"\n\n"
-            await self._send({"type": "http.response.body", "body": event, "more_body": True})
+            await send({"type": "http.response.body", "body": event, "more_body": True})
         if not done:
-            await self.broken()
+            await self.broken(interrupted())
             return
-        await self._send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def interrupted() -> Refusal:
+    """What a stream ends with that cannot go on."""
+    return Refusal(503, "The answer was interrupted.", "serving.interrupted")
 
 
 def about(served: Served) -> dict[str, str]:
