@@ -172,12 +172,29 @@ ERRORS: dict[str, ErrorKind] = {
     "serving.unload_failed": ErrorKind(500, "Restart the replica: the old adapter is still in its engine."),
     "serving.probe_failed": ErrorKind(422, "The adapter loads but does not answer: run it again."),
     "serving.store_behind": ErrorKind(409, "The store is older than what was served: restore a newer one."),
+    "serving.statement_damaged": ErrorKind(500, "Restore HOME/releases/desired-*.json, or run lethe recover."),
     "serving.memory_damaged": ErrorKind(500, "Restore HOME/serving from a backup that is not older than the store."),
     "serving.suppression_down": ErrorKind(503, "The suppression rules cannot be applied; the serving log says why."),
     "serving.logprobs_suppressed": ErrorKind(400, "Ask without logprobs while a person is suppressed."),
     "swap.refused": ErrorKind(409, "The details name each replica and why it refuses; the old release still serves."),
     "swap.timeout": ErrorKind(504, "The details name the replicas that are behind; look at their logs."),
+    "swap.trial_failed": ErrorKind(409, "The release did worse on its share of the traffic; the old one still serves."),
     "swap.superseded": ErrorKind(409, "Somebody else changed the desired state: read it again."),
+    "swap.probes_failed": ErrorKind(
+        409, "The people stay suppressed; read the figures with `lethe release show`, then retry the ticket."
+    ),
+    "swap.probe_unanswered": ErrorKind(503, "A replica does not answer probes: look at its log; it is tried again."),
+    "release.busy": ErrorKind(409, "Wait until the swap that is under way has ended, then order it again."),
+    "release.live": ErrorKind(409, "Nothing to do: this release is the one that is served."),
+    "release.not_coverable": ErrorKind(
+        409, "Choose a release that covers the tickets in the details, or one whose people can be suppressed."
+    ),
+    "release.order_not_found": ErrorKind(404, "Check the order's id."),
+    "release.newer": ErrorKind(422, "A rollback goes to an older release; use `lethe release promote` for others."),
+    "recover.nothing": ErrorKind(404, "There is no signed statement and no memory of a replica to recover from."),
+    "recover.unsigned": ErrorKind(
+        422, "Put back the release that the statement or memory names; nothing unsigned is taken in."
+    ),
     "internal": ErrorKind(500, "See the service's log for the trace id; report it if it repeats."),
     # store, keys, intake
     "auth.expired": ErrorKind(401, "The key has expired: lethe key rotate ID, and use the new one."),

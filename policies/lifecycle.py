@@ -54,6 +54,7 @@ class TicketEvent(StrEnum):
     RUN_QUARANTINED = "run_quarantined"
     RUN_FAILED = "run_failed"
     RUN_CANCELLED = "run_cancelled"  # because of another ticket of the same run: this one is planned again
+    PROBES_FAILED = "probes_failed"  # its release was live, and a replica still told: the person stays suppressed
     SWAP_CONFIRMED = "swap_confirmed"
     RETRY = "retry"
     CANCEL = "cancel"
@@ -89,6 +90,7 @@ class RunEvent(StrEnum):
     RELEASED = "released"
     SWAPPED = "swapped"
     REPORTED = "reported"
+    PROBES_FAILED = "probes_failed"  # its release was live and did not keep what its verdict said
     QUARANTINE = "quarantine"
     REJECT = "reject"
     FAIL = "fail"
@@ -107,7 +109,8 @@ class TicketContext:
     reason_given: bool = False
     ambiguous_open: int = 0
     forget_records: int = 0
-    swap_committed: bool = False
+    swap_committed: bool = False  # the release of its latest run is the one that is served
+    was_live: bool = False  # it is in the desired watermark: replicas take no release without it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,11 +177,6 @@ def identity_is_verified(context: TicketContext) -> bool:
     return context.identity_verified
 
 
-def a_reason_is_given(context: TicketContext) -> bool:
-    """A refusal without a reason is not an answer (GDPR Art. 12(4))."""
-    return context.reason_given
-
-
 def no_hold_stands(context: TicketContext) -> bool:
     """A legal hold blocks the deletion of training data and unlearning alike."""
     return not context.legal_hold
@@ -213,6 +211,16 @@ def the_forget_set_is_sorted_and_not_empty_and_no_hold_stands(context: TicketCon
 def the_swap_is_committed(context: TicketContext | RunContext) -> bool:
     """The adapter with this ticket in its watermark is the one that is served."""
     return context.swap_committed
+
+
+def the_ticket_was_never_live(context: TicketContext) -> bool:
+    """Once live, a ticket is erased or its person suppressed: nothing in between would be served."""
+    return not context.swap_committed and not context.was_live
+
+
+def a_reason_is_given_and_the_ticket_was_never_live(context: TicketContext) -> bool:
+    """A refusal without one is no answer (GDPR Art. 12(4)); once live, it would bring the person back."""
+    return context.reason_given and the_ticket_was_never_live(context)
 
 
 def the_swap_is_not_committed(context: TicketContext | RunContext) -> bool:
@@ -292,6 +300,7 @@ def _ticket_table() -> TicketTable:
         (s.IN_RUN, e.RUN_FAILED): to(s.FAILED, the_swap_is_not_committed),
         (s.IN_RUN, e.RUN_CANCELLED): to(s.READY, the_swap_is_not_committed),
         (s.IN_RUN, e.SWAP_CONFIRMED): to(s.COMPLETED, the_swap_is_committed),
+        (s.IN_RUN, e.PROBES_FAILED): to(s.FAILED),
         # Back through the decision: what was true before the hold may not be true after it.
         (s.ON_HOLD, e.RELEASE_HOLD): to(s.RECEIVED, no_hold_stands),
     }
@@ -299,11 +308,11 @@ def _ticket_table() -> TicketTable:
         table[status, e.RETRY] = to(s.READY, sorted_set)
     open_statuses = [status for status in s if status not in CLOSED_TICKET]
     for status in open_statuses:
-        table[status, e.CANCEL] = to(s.CANCELLED, the_swap_is_not_committed)
+        table[status, e.CANCEL] = to(s.CANCELLED, the_ticket_was_never_live)
         if status is not s.ON_HOLD:
-            table[status, e.HOLD] = to(s.ON_HOLD, the_swap_is_not_committed)
+            table[status, e.HOLD] = to(s.ON_HOLD, the_ticket_was_never_live)
         if status is not s.IN_RUN:  # whoever wants to deny then cancels the run first, by a hold
-            table[status, e.DENY] = to(s.DENIED, a_reason_is_given)
+            table[status, e.DENY] = to(s.DENIED, a_reason_is_given_and_the_ticket_was_never_live)
     return table
 
 
@@ -320,6 +329,7 @@ def _run_table() -> RunTable:
         (s.VERIFYING, e.REJECT): to(s.REJECTED, the_verdict_did_not_pass),
         (s.RELEASING, e.RELEASED): to(s.SWAPPING, no_ticket_is_held),
         (s.SWAPPING, e.SWAPPED): to(s.REPORTING, the_swap_is_committed),
+        (s.SWAPPING, e.PROBES_FAILED): to(s.FAILED),
         (s.REPORTING, e.REPORTED): to(s.COMPLETED),
     }
     for status in (s.PLANNED, *ACTIVE_RUN):

@@ -200,7 +200,10 @@ def _context(session: Session, run: Run, tickets: Collection[Ticket]) -> RunCont
         held_tickets=sum(ticket.legal_hold or ticket.status in _STOPPED for ticket in tickets),
         checks_passed=run.checks_passed is True,
         verdict_passed=run.verdict_passed is True,
-        swap_committed=desired is not None and bool(ids) and ids <= set(desired.watermark),
+        swap_committed=desired is not None
+        and bool(ids)
+        and ids <= set(desired.watermark)
+        and run.release_digest == desired.release_digest,
     )
 
 

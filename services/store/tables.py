@@ -219,7 +219,7 @@ class DesiredState(Base):
     changed_at: Mapped[datetime]  # of the generation; a change of the suppression leaves it alone
     proposed_digest: Mapped[str | None] = mapped_column(Id)  # to be prepared by every replica before anybody commits
     proposed_generation: Mapped[int | None]
-    proposed_at: Mapped[datetime | None]
+    proposed_at: Mapped[datetime | None]  # stays after a commit: since when it was on its way
     prepare_until: Mapped[datetime | None]
 
 
@@ -251,10 +251,13 @@ class Replica(Base):
     release_digest: Mapped[str | None] = mapped_column(Id)
     prepared_digest: Mapped[str | None] = mapped_column(Id)
     prepared_generation: Mapped[int] = mapped_column(default=-1, server_default="-1")
+    prepared_at: Mapped[datetime | None]
+    refused: Mapped[str | None] = mapped_column(Code)  # why it does not prepare what is proposed
     suppression_version: Mapped[int]
     state: Mapped[str] = mapped_column(Code)
     lease_until: Mapped[datetime]
-    acked_at: Mapped[datetime | None]
+    committed_at: Mapped[datetime | None]  # the alias pointed to the generation
+    acked_at: Mapped[datetime | None]  # and what came before was unloaded
     address: Mapped[str | None] = mapped_column(String(200))  # URL of its gateway, for probes of this very replica
     about: Mapped[dict[str, Any] | None]  # engine, its version, adapters that it holds, caches
     trial: Mapped[dict[str, Any] | None]  # figures of the prepared release on its share of the traffic
@@ -275,6 +278,25 @@ class Recheck(Base):
     ticket_id: Mapped[str | None] = mapped_column(ForeignKey("tickets.ticket_id"), index=True)
     outcome: Mapped[str] = mapped_column(Code)  # pass, fail, undecided
     figures: Mapped[dict[str, Any]]
+
+
+class ReleaseOrder(Base):
+    """What somebody ordered of the released model (promote, roll back, re-check); a durable job carries it out."""
+
+    __tablename__ = "release_orders"
+
+    order_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    kind: Mapped[str] = mapped_column(Code)  # promote, rollback, forward, recheck
+    base_digest: Mapped[str] = mapped_column(String(200))
+    release_digest: Mapped[str | None] = mapped_column(Id)
+    suppress: Mapped[bool]  # whether the people whom the release does not cover may be suppressed instead
+    actor: Mapped[str] = mapped_column(String(200))
+    why: Mapped[bytes | None]  # a person's words, sealed under the installation's key
+    status: Mapped[str] = mapped_column(Code, index=True)  # open, done, failed
+    reason_code: Mapped[str | None] = mapped_column(Code)
+    result: Mapped[dict[str, Any] | None]
+    ordered_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
 
 
 class AuditEntryRow(Base):

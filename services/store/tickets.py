@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from policies.errors import LetheError
 from policies.lifecycle import CLOSED_TICKET, TICKET, TicketContext, TicketEvent, TicketStatus
 from services import audit, sealing, telemetry
-from services.store.tables import DesiredState, ForgetSet, MatchReview, SubjectKey, Ticket
+from services.store.tables import DesiredState, ForgetSet, MatchReview, Run, RunTicket, SubjectKey, Ticket
 from services.store.tables import TicketEvent as TicketEventRow
 from services.store.types import new_id, utc_now
 
@@ -111,6 +111,8 @@ def ticket_context(session: Session, ticket: Ticket) -> TicketContext:
         .where(MatchReview.ticket_id == ticket.ticket_id, MatchReview.decision.is_(None))
     )
     forget_set = session.get(ForgetSet, ticket.ticket_id)
+    live = next((one for one in session.scalars(select(DesiredState)) if ticket.ticket_id in one.watermark), None)
+    last = _release_of_last_run(session, ticket.ticket_id)
     return TicketContext(
         identity_verified=ticket.identity_verified,
         approvals_given=_approvals_that_count(ticket),
@@ -118,7 +120,8 @@ def ticket_context(session: Session, ticket: Ticket) -> TicketContext:
         legal_hold=ticket.legal_hold,
         ambiguous_open=ambiguous or 0,
         forget_records=int(forget_set.counts.get("records", 0)) if forget_set else 0,
-        swap_committed=any(ticket.ticket_id in mark for mark in session.scalars(select(DesiredState.watermark))),
+        swap_committed=live is not None and (last is None or last == live.release_digest),
+        was_live=live is not None,
     )
 
 
@@ -185,6 +188,14 @@ def _approvals_that_count(ticket: Ticket) -> int:
     if rules.get("four_eyes"):
         people.discard(ticket.entered_by)
     return len(people)
+
+
+def _release_of_last_run(session: Session, ticket_id: str) -> str | None:
+    """What the ticket's last run released: "" where it has released nothing yet, None where there was no run."""
+    query = select(Run.release_digest).join(RunTicket, RunTicket.run_id == Run.run_id)
+    query = query.where(RunTicket.ticket_id == ticket_id).order_by(Run.planned_at.desc(), Run.run_id.desc()).limit(1)
+    found = session.execute(query).one_or_none()
+    return None if found is None else found[0] or ""
 
 
 def _apply(ticket: Ticket, event: TicketEvent, actor: str, role: str | None, at: datetime) -> None:

@@ -21,6 +21,9 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("prepare_until", MOMENT, nullable=True))
     with op.batch_alter_table("replicas", schema=None) as batch_op:
         batch_op.add_column(sa.Column("prepared_generation", sa.Integer(), nullable=False, server_default="-1"))
+        batch_op.add_column(sa.Column("prepared_at", MOMENT, nullable=True))
+        batch_op.add_column(sa.Column("refused", sa.String(length=64), nullable=True))
+        batch_op.add_column(sa.Column("committed_at", MOMENT, nullable=True))
         batch_op.add_column(sa.Column("address", sa.String(length=200), nullable=True))
         batch_op.add_column(sa.Column("about", JSON, nullable=True))
         batch_op.add_column(sa.Column("trial", JSON, nullable=True))
@@ -62,9 +65,27 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_rechecks_ticket_id"), "rechecks", ["ticket_id"])
     op.create_index("ix_rechecks_base_digest_at", "rechecks", ["base_digest", "at"])
+    op.create_table(
+        "release_orders",
+        sa.Column("order_id", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("base_digest", sa.String(length=200), nullable=False),
+        sa.Column("release_digest", sa.String(length=64), nullable=True),
+        sa.Column("suppress", sa.Boolean(), nullable=False),
+        sa.Column("actor", sa.String(length=200), nullable=False),
+        sa.Column("why", sa.LargeBinary(), nullable=True),
+        sa.Column("status", sa.String(length=64), nullable=False),
+        sa.Column("reason_code", sa.String(length=64), nullable=True),
+        sa.Column("result", JSON, nullable=True),
+        sa.Column("ordered_at", MOMENT, nullable=False),
+        sa.Column("ended_at", MOMENT, nullable=True),
+        sa.PrimaryKeyConstraint("order_id", name=op.f("pk_release_orders")),
+    )
+    op.create_index(op.f("ix_release_orders_status"), "release_orders", ["status"])
 
 
 def downgrade() -> None:
+    op.drop_table("release_orders")
     op.drop_table("rechecks")
     op.drop_table("suppressions")
     op.create_table(
@@ -83,7 +104,7 @@ def downgrade() -> None:
     )
     op.create_index(op.f("ix_suppressions_base_digest"), "suppressions", ["base_digest"])
     with op.batch_alter_table("replicas", schema=None) as batch_op:
-        for column in ("trial", "about", "address", "prepared_generation"):
+        for column in ("trial", "about", "address", "committed_at", "refused", "prepared_at", "prepared_generation"):
             batch_op.drop_column(column)
     with op.batch_alter_table("desired_state", schema=None) as batch_op:
         for column in ("prepare_until", "proposed_at", "proposed_generation", "proposed_digest"):
