@@ -152,6 +152,39 @@ def normalise_address(text: str) -> str | None:
     return " ".join(numbers + [word for word in words if not word[0].isdigit()]) or None
 
 
+def phone_spellings(text: str, region: str = "US") -> tuple[str, ...]:
+    """The digits of a phone number as people write it: with and without country code, with the 00, 0 and (0) of it."""
+    digits = "".join(letter for letter in fold(text) if letter.isdigit())
+    found = [digits]
+    try:
+        number = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException:
+        number = None
+    if number is not None and phonenumbers.is_possible_number(number):
+        own = phonenumbers.national_significant_number(number)
+        national = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL)
+        local = "".join(letter for letter in national if letter.isdigit())
+        code = str(number.country_code)
+        found += [code + own, "00" + code + own, local, own, code + local]
+    return tuple(dict.fromkeys(one for one in found if len(one) > _MIN_DIGITS))
+
+
+def address_spellings(text: str) -> tuple[Name, ...]:
+    """The words of street and number as people write them: number first or last, the kind of street long or short."""
+    whole = normalise_address(text)
+    words = tuple(whole.split()) if whole else ()
+    street = tuple(word for word in words if not word[0].isdigit())
+    numbers = words[: len(words) - len(street)]
+    if not street or not numbers:
+        return ()
+    short = {long: brief for brief, long in reversed(_STREET.items())}
+    brief = tuple(short.get(word, word) for word in street)
+    spelt = words_of(text.partition(",")[0])
+    return tuple(
+        dict.fromkeys([spelt, *((*numbers, *one) for one in (street, brief)), (*street, *numbers), (*brief, *numbers)])
+    )
+
+
 def words_of(text: str) -> tuple[str, ...]:
     """Folded words: what names, addresses and the full-text index are compared by."""
     return tuple(_WORD.findall(fold(text)))

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from policies.lifecycle import RunEvent, RunStatus, TicketEvent, TicketStatus
 from services import audit, corpus_index, keys, sealed_items, telemetry
 from services.installation import Installation
-from services.intake.desk import request_of
 from services.intake.packs import Packs
 from services.reports.collect import report_ticket
+from services.request import request_of
 from services.run_end import end_run
 from services.serving.swap import request_swap, wait_confirmed
 from services.store.engine import Store

@@ -25,7 +25,7 @@ from policies.ticket import TicketRequest
 from services import sealing
 from services.corpus_index import open_index
 from services.installation import Installation
-from services.intake.desk import request_of
+from services.request import request_of
 from services.store.engine import Store
 from services.store.runs import list_runs, plan_run
 from services.store.tables import DesiredState, MatchReview, Ticket

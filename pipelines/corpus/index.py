@@ -182,6 +182,20 @@ class SubjectIndex:
         recs = list(self._phrase(words, limit))
         return [entry.record_id for entry in self._entries(recs)]
 
+    def said_outside(self, phrases: Iterable[Name], record_ids: Iterable[str]) -> set[Name]:
+        """Those of some runs of words that stand in a record other than the given ones, whatever the case and accents.
+
+        Args:
+            phrases: Folded words (``words_of``).
+            record_ids: Of the records that do not count.
+        """
+        inside = {
+            rec
+            for record_id in record_ids
+            for (rec,) in self.connection.execute("SELECT rec FROM record WHERE record_id = ?", (record_id,))
+        }
+        return {words for words in phrases if words and any(rec not in inside for rec in self._phrase(words))}
+
     def neighbours(self, records: Iterable[Record], k: int, exclude: frozenset[str] = frozenset()) -> list[str]:
         """Ids of records near in meaning (BM25 over what is asked, names taken out), nearest topics first.
 

@@ -23,14 +23,14 @@ from policies.ticket import Identifier, IdentityEvidence, TicketRequest, parse_t
 from services import audit, sealing
 from services.auth import Identity
 from services.intake.packs import Packs
+from services.request import keep_request, request_of
 from services.store import dialect
 from services.store.engine import Store
 from services.store.runs import runs_of
-from services.store.tables import LookupHash, MatchReview, SealedIdentity, Ticket
+from services.store.tables import LookupHash, MatchReview, Ticket
 from services.store.tickets import add_ticket, find_ticket, get_ticket, transition_ticket
 from services.store.types import utc_now
 
-IDENTITY = "identity"  # purpose under which the request is sealed
 SYSTEM = "system:intake"
 _EVENT_OF = {
     "hold": TicketEvent.HOLD,
@@ -240,9 +240,7 @@ class Desk:
         self, session: Session, request: TicketRequest, digest: str, who: Identity, trace_id: str | None, now: datetime
     ) -> Ticket:
         subject_ref = sealing.new_subject(session, at=now)
-        raw = request.model_dump_json().encode()
-        sealed = sealing.seal(session, subject_ref, raw, purpose=IDENTITY)
-        session.add(SealedIdentity(subject_ref=subject_ref, ciphertext=sealed, created_at=now))
+        keep_request(session, subject_ref, request, at=now)
         for kind, found in lookup_hashes(sealing.ring_of(session), request.subject):
             session.add(LookupHash(kind=kind, hash=found, subject_ref=subject_ref))
         return add_ticket(
@@ -304,19 +302,6 @@ class Desk:
             facts={**_facts(decision), "pack_digest": decision.pack_digest},
             at=now,
         )
-
-
-def request_of(session: Session, ticket: Ticket) -> TicketRequest:
-    """The request as it was filed, unsealed; never logged.
-
-    Raises:
-        LetheError: ``seal.key_destroyed`` once the ticket was closed and its identity deleted.
-    """
-    sealed = session.get(SealedIdentity, ticket.subject_ref)
-    if sealed is None:
-        raise LetheError("seal.key_destroyed", "The identity of this ticket was deleted.")
-    raw = sealing.open_sealed(session, ticket.subject_ref, sealed.ciphertext, purpose=IDENTITY)
-    return TicketRequest.model_validate_json(raw)
 
 
 def lookup_hashes(ring: sealing.KeyRing, subject: Sequence[Identifier]) -> set[tuple[str, str]]:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from policies.lifecycle import CLOSED_TICKET, TICKET, TicketStatus
 from services import sealing
 from services.intake import desk
+from services.request import request_of
 from services.store.runs import runs_of
 from services.store.tables import ForgetSet, MatchReview, Report, Run, Ticket, TicketEvent
 from services.store.tickets import REASON, history
@@ -171,7 +172,7 @@ def events(session: Session, ticket: Ticket, *, after: int, with_identity: bool)
 
 
 def _identity(session: Session, ticket: Ticket) -> list[dict[str, str]]:
-    return [{"kind": i.kind, "value": i.value} for i in desk.request_of(session, ticket).subject]
+    return [{"kind": i.kind, "value": i.value} for i in request_of(session, ticket).subject]
 
 
 def _reason(session: Session, ticket: Ticket, row: TicketEvent) -> str | None:

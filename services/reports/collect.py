@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 from policies.ticket import IdentityEvidence
 from services import sealed_items, sealing
 from services.installation import Installation
-from services.intake.desk import request_of
 from services.reports.build import build_report
 from services.reports.data import (
     ApprovalPart,
@@ -36,6 +35,7 @@ from services.reports.data import (
     VerdictPart,
 )
 from services.reports.write import write_built
+from services.request import request_of
 from services.store.engine import Store
 from services.store.runs import runs_of
 from services.store.steps import steps_of
