@@ -67,7 +67,7 @@ def build_replica(settings: Settings, store: Store, replica_id: str) -> Replica:
     workers=1,  # one alias, one engine: scale by replicas
     traffic={"timeout": _LONGEST_ANSWER_S, "max_concurrency": 1000},
     http={"host": settings.serving.host, "port": settings.serving.port},
-    tracing=telemetry.BENTOML_TRACING,
+    tracing=telemetry.GATEWAY_TRACING,
 )
 @bentoml.asgi_app(_GATEWAY, path="/")
 class Serving:

@@ -128,9 +128,9 @@ class Host:
     def swap(self, digest: str, timeout_s: float = 60) -> SwapReceipt:
         return wait_confirmed(self.store, self.identity.base_digest, self.request(digest), timeout_s)
 
-    def start(self, **environment: str) -> None:
+    def start(self, service: str = "services.serving.service:Serving", **environment: str) -> None:
         log = (self.home / "logs" / "serving.log").open("ab")
-        command = ["-m", "bentoml", "serve", "services.serving.service:Serving", "--host", "127.0.0.1"]
+        command = ["-m", "bentoml", "serve", service, "--host", "127.0.0.1"]
         self.process = subprocess.Popen(
             [sys.executable, *command, "--port", str(self.port), "--timeout-graceful-shutdown", "5"],
             env={**os.environ, **ENVIRONMENT, "LETHE_HOME": str(self.home), **environment},

@@ -121,13 +121,14 @@ class Relay:
         send = self._exchange.send
         await send(start(200, headers | about(self._exchange.served)))
         self.started = True
-        done = False
-        async for line in response.content:
-            done = done or line.startswith(b"data: [DONE]")
-            if line == b"\n":
-                continue  # sent with the line before it
-            event = line.replace(self._inner, self._outer, 1).rstrip(b"\n") + b"\n\n"
-            await send({"type": "http.response.body", "body": event, "more_body": True})
+        done, waiting = False, b""
+        # What has arrived together goes on together: every message to the client is a call into the kernel.
+        async for data in response.content.iter_any():
+            events, end, waiting = (waiting + data).rpartition(b"\n\n")
+            if end:
+                body = (events + end).replace(self._inner, self._outer)
+                done = done or events.endswith(b"data: [DONE]")
+                await send({"type": "http.response.body", "body": body, "more_body": True})
         if not done:
             await self.broken(interrupted())
             return
