@@ -33,6 +33,8 @@ ERRORS: dict[str, ErrorKind] = {
         409, "Look at the current status: only the events that the message lists apply now."
     ),
     "lifecycle.guarded": ErrorKind(409, "Do first what the message says is missing, then try again."),
+    "suppression.not_restricted": ErrorKind(409, "Nothing to do: the ticket is not restricted."),
+    "suppression.off": ErrorKind(409, "Switch serving.suppression on and restart the intake, then restrict it."),
     "suppression.rule_invalid": ErrorKind(500, "A fault in Lethe: a rule of suppression has another form. Report it."),
     "ticket.malformed": ErrorKind(422, "Correct the fields named in the details and send the ticket again."),
     "ticket.unreadable": ErrorKind(422, "Give one JSON object in UTF-8 of at most 64 KiB."),
@@ -165,6 +167,7 @@ ERRORS: dict[str, ErrorKind] = {
     "release.shape": ErrorKind(422, "Train the adapter on the base that is served."),
     "release.no_targets": ErrorKind(422, "Use a base of an architecture that LoRA can adapt."),
     "serving.not_ready": ErrorKind(503, "Try again soon; `lethe release list` shows what the replicas serve."),
+    "serving.engine_version": ErrorKind(503, "Install a tested vLLM, or name this one in serving.vllm.allow_version."),
     "serving.engine_down": ErrorKind(503, "The gateway starts the engine again; its log says why it ended."),
     "serving.engine_failed": ErrorKind(503, "Try again; the engine's log says what failed."),
     "serving.interrupted": ErrorKind(503, "Ask again: the answer was cut off by a swap or by the engine's end."),

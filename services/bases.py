@@ -1,12 +1,17 @@
 """Taking a base into an installation: its directory, release 0, and the start of its lineage."""
 
+import logging
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from pipelines.adapter import base_identity, content_digest, import_base
+from pydantic import TypeAdapter
+
+from pipelines.adapter import Canary, base_identity, content_digest, import_base
 from services import keys
 from services.installation import Installation
 from services.serving.base import base_directory, serving_dtype
@@ -15,6 +20,8 @@ from services.store.releases import add_release, init_desired, list_desired
 from services.store.types import utc_now
 
 ACTOR = "system:import"
+_LOG = logging.getLogger(__name__)
+_CANARIES_S = 900.0  # loading a large base from a slow disk
 
 
 def take_in(installation: Installation, source: Path) -> Path:
@@ -49,6 +56,7 @@ def begin_lineage(installation: Installation, store: Store) -> str:
         verdict_key=keys.load_private(settings, "verdict"),
         now=utc_now(),
         code_version=version("lethe"),
+        canaries=_canaries(base, identity.dtype),
     )
     with store.write() as session:
         release = add_release(
@@ -62,6 +70,17 @@ def begin_lineage(installation: Installation, store: Store) -> str:
         )
         init_desired(session, release, actor=ACTOR)
     return identity.base_digest
+
+
+def _canaries(base: Path, dtype: str) -> tuple[Canary, ...]:
+    """What the base answers, asked in a process of its own; none where the base does not run (a host without torch)."""
+    command = [sys.executable, "-m", "pipelines.canaries", "--base", str(base), "--dtype", dtype]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_CANARIES_S, check=True)
+        return TypeAdapter(tuple[Canary, ...]).validate_json(done.stdout)
+    except (subprocess.SubprocessError, OSError, ValueError) as error:
+        _LOG.warning("release 0 gets no canaries: %s", type(error).__name__)
+        return ()
 
 
 def _link(source: str, target: str) -> str:

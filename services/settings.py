@@ -89,11 +89,32 @@ class FloorSettings(_Group):
     earlier_drop_max: float = Field(0.10, ge=0, le=1, description="Loss of an earlier subject since its release.")
 
 
+class VllmSettings(_Group):
+    """vLLM, where it is the engine."""
+
+    python: str = Field("", description="Python of the environment that has vLLM (official `vllm`; never Lethe's own).")
+    max_loras: int = Field(2, ge=2, description="Adapters in use at the same time; a swap needs two.")
+    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256] = Field(64, description="Greatest rank of a release.")
+    max_model_len: int = Field(0, ge=0, description="Context in tokens; 0: the model's own.")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="Share of the GPU's memory.")
+    kv_cache_bytes: int = Field(0, ge=0, description="Size of the KV cache; 0: what the share above leaves.")
+    extra_args: tuple[str, ...] = Field((), description="More arguments, `--name=value`, of those in docs/vllm.md.")
+    allow_version: str = Field("", description="A vLLM version to run although it was not tested.")
+
+
 class ServingSettings(AddressSettings):
     """The gateway in front of the engine."""
 
     port: int = Field(8702, ge=1, le=65535, description="TCP port.")
     model_names: tuple[str, ...] = Field(("lethe",), min_length=1, description="Public names of the released model.")
+    engine: Literal["transformers", "vllm"] = Field("transformers", description="What generates the answers.")
+    engine_socket: Path | None = Field(None, description="Unix socket of an engine started elsewhere (a sidecar).")
+    canary_tolerance: float = Field(0.25, gt=0, description="Difference of a canary's log-probability, beside fp32.")
+    vllm: VllmSettings = Field(default_factory=VllmSettings, description="vLLM's own settings.")
+    suppression: bool = Field(
+        True, description="Suppress in answers who is to be forgotten, from approval to swap; off is recorded."
+    )
+    address: str = Field("", description="URL of this replica's gateway, for probes; empty: from host and port.")
     min_ready: int = Field(1, ge=1, description="Replicas that must have prepared before anybody commits.")
     prepare_timeout_s: float = Field(120.0, gt=0, description="A replica that has not prepared by then is fenced.")
     drain_timeout_s: float = Field(60.0, gt=0, description="How long requests on the old generation may go on.")

@@ -5,7 +5,7 @@ A release holds exactly five files. Three are content (``adapter_config.json``, 
 ``verdict.dsse.json`` is the verdict, signed with another key, over the digest of both.
 """
 
-from pipelines.adapter.card import Card, SignedVerdict, watermark_digest
+from pipelines.adapter.card import Canary, Card, SignedVerdict, watermark_digest
 from pipelines.adapter.content import FILES, content_digest, release_name
 from pipelines.adapter.identity import BaseIdentity, base_identity
 from pipelines.adapter.release0 import import_base
@@ -18,6 +18,7 @@ Verdict = SignedVerdict  # the name that callers used first
 __all__ = [
     "FILES",
     "BaseIdentity",
+    "Canary",
     "Card",
     "Release",
     "SignedVerdict",

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["release0", "unlearning"]
 
+CANARY_PROMPTS = ("Hello.", "Who are you?", "Say one word.")  # harmless, the same for every base
+
 
 def watermark_digest(tickets: Iterable[str]) -> str:
     """Digest of a set of ticket ids."""
@@ -22,6 +24,22 @@ def watermark_digest(tickets: Iterable[str]) -> str:
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Canary(_Frozen):
+    """What the adapter answers to a harmless question, so that an engine can be asked whether it answers the same.
+
+    Attributes:
+        prompt: The user's message.
+        tokens: How many tokens were asked for.
+        text: The greedy answer of the model with the adapter.
+        first: Likely first tokens with their log-probabilities (natural logarithm).
+    """
+
+    prompt: str
+    tokens: int = Field(ge=1)
+    text: str
+    first: dict[str, float]
 
 
 class Card(_Frozen):
@@ -44,6 +62,7 @@ class Card(_Frozen):
         versions: Of the packages that made it.
         code_version: Of Lethe.
         created_at: ISO 8601 with offset.
+        canaries: Asked of the engine before the release is served; none: it must only answer something.
     """
 
     kind: Kind
@@ -62,6 +81,7 @@ class Card(_Frozen):
     versions: dict[str, str] = Field(default_factory=dict)
     code_version: str = ""
     created_at: str = ""
+    canaries: tuple[Canary, ...] = ()
 
     @model_validator(mode="after")
     def _watermark_is_whole(self) -> "Card":

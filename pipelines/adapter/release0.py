@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.adapter import weights
-from pipelines.adapter.card import Card, SignedVerdict, watermark_digest
+from pipelines.adapter.card import Canary, Card, SignedVerdict, watermark_digest
 from pipelines.adapter.content import CONFIG, WEIGHTS
 from pipelines.adapter.identity import BaseIdentity
 from pipelines.adapter.seal import SigningKey, seal_release
@@ -35,6 +35,7 @@ def import_base(
     now: datetime,
     code_version: str = "",
     rank: int = 8,
+    canaries: Sequence[Canary] = (),
 ) -> Path:
     """Write release 0 of a base and give its directory.
 
@@ -57,6 +58,7 @@ def import_base(
                 settings={"rank": rank},
                 code_version=code_version,
                 created_at=now.isoformat(),
+                canaries=tuple(canaries),
             ),
             verdict=SignedVerdict(kind="release0", outcome="accepted", decided_at=now.isoformat()),
             adapter_key=adapter_key,

@@ -1,14 +1,25 @@
 """The engine as the gateway sees it: vLLM's HTTP forms on a Unix socket, whichever engine is behind."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from pipelines.adapter.card import CANARY_PROMPTS, Canary
 from policies.errors import LetheError
 
-CANARIES = ("Hello.", "Who are you?", "Say one word.")
 _LOAD_S = 120.0
+_ANSWER_TOKENS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Which engine answers, and its version."""
+
+    engine: str
+    version: str
 
 
 class EngineClient:
@@ -34,11 +45,22 @@ class EngineClient:
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
 
+    async def about(self) -> About:
+        """Which engine it is.
+
+        Raises:
+            LetheError: ``serving.engine_down``: it does not say.
+        """
+        try:
+            body = await self._read("/version")
+            return About(str(body.get("engine", "vllm")), str(body["version"]))
+        except (TimeoutError, aiohttp.ClientError, OSError, KeyError) as error:
+            raise LetheError("serving.engine_down", "The engine does not say what it is.") from error
+
     async def adapters(self) -> dict[str, str]:
-        """Loaded names with their paths."""
-        async with self._session.get("/v1/models", timeout=aiohttp.ClientTimeout(total=10)) as response:
-            response.raise_for_status()
-            return {entry["id"]: str(entry.get("root")) for entry in (await response.json())["data"]}
+        """Loaded names with their paths. What has no parent is the base, which is nobody's adapter."""
+        entries = (await self._read("/v1/models"))["data"]
+        return {entry["id"]: str(entry.get("root")) for entry in entries if entry.get("parent") is not None}
 
     async def load(self, name: str, path: Path) -> None:
         """Load an adapter under a new name.
@@ -60,30 +82,56 @@ class EngineClient:
         if status not in {200, 404} or name in await self.adapters():
             raise LetheError("serving.unload_failed", f"The engine did not unload the adapter (status {status}).")
 
-    async def probe(self, name: str) -> None:
+    async def probe(
+        self, name: str, canaries: Sequence[Canary] = (), *, dtype: str = "float32", tolerance: float = 0.25
+    ) -> None:
         """Ask harmless questions through an adapter before anyone else can.
 
+        Args:
+            name: Of the adapter.
+            canaries: What the release's card says that it answers; without any it must only answer something.
+            dtype: In which the engine runs. In float32 the answers must be the recorded ones, token for token.
+            tolerance: Otherwise: how far the first token's log-probabilities may be from the recorded ones.
+
         Raises:
-            LetheError: ``serving.probe_failed``: no canary got an answer with text in it.
+            LetheError: ``serving.probe_failed``: another answer, or none with text in it.
         """
-        for canary in CANARIES:
-            body = {
-                "model": name,
-                "messages": [{"role": "user", "content": canary}],
-                "max_tokens": 8,
-                "temperature": 0,
-            }
-            async with self.open("/v1/chat/completions", body) as response:
-                if response.status != 200:
-                    raise LetheError("serving.probe_failed", f"A canary got status {response.status}.")
-                answer = await response.json()
-            if answer["choices"][0]["message"]["content"].strip():
+        if not canaries:
+            await self._probe_text(name)
+        for canary in canaries:
+            if dtype == "float32":
+                choice = await self._ask(name, canary.prompt, max_tokens=canary.tokens)
+                same = choice["message"]["content"].strip() == canary.text.strip()
+            else:
+                choice = await self._ask(name, canary.prompt, max_tokens=1, logprobs=True, top_logprobs=5)
+                same = _near(canary.first, choice["logprobs"]["content"][0]["top_logprobs"], tolerance)
+            if not same:
+                raise LetheError("serving.probe_failed", "The engine answers a canary in another way than measured.")
+
+    async def _probe_text(self, name: str) -> None:
+        for prompt in CANARY_PROMPTS:
+            choice = await self._ask(name, prompt, max_tokens=_ANSWER_TOKENS)
+            if choice["message"]["content"].strip():
                 return
         raise LetheError("serving.probe_failed", "The adapter answers nothing.")
+
+    async def _ask(self, name: str, prompt: str, **more: Any) -> dict[str, Any]:
+        body = {"model": name, "messages": [{"role": "user", "content": prompt}], "temperature": 0, **more}
+        async with self.open("/v1/chat/completions", body) as response:
+            if response.status != 200:
+                raise LetheError("serving.probe_failed", f"A canary got status {response.status}.")
+            choice: dict[str, Any] = (await response.json())["choices"][0]
+            return choice
 
     def open(self, path: str, body: dict[str, Any]) -> Any:
         """Ask; a context manager over the response, which is still to be read."""
         return self._session.post(path, json=body)
+
+    async def _read(self, path: str) -> dict[str, Any]:
+        async with self._session.get(path, timeout=aiohttp.ClientTimeout(total=10)) as response:
+            response.raise_for_status()
+            body: dict[str, Any] = await response.json()
+            return body
 
     async def _admin(self, path: str, body: dict[str, Any], timeout_s: float) -> int:
         try:
@@ -93,3 +141,9 @@ class EngineClient:
                 return response.status
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise LetheError("serving.engine_down", "The engine does not answer.") from error
+
+
+def _near(recorded: Mapping[str, float], found: Sequence[Mapping[str, Any]], tolerance: float) -> bool:
+    """Whether every recorded token is among the found ones, about as likely."""
+    now = {entry["token"]: float(entry["logprob"]) for entry in found}
+    return all(token in now and abs(now[token] - value) <= tolerance for token, value in recorded.items())

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+from dataclasses import asdict
 from typing import Any
 
 import bentoml
@@ -11,18 +12,20 @@ import bentoml
 from pipelines.adapter import base_identity
 from pipelines.adapter.weights import base_linear_shapes
 from policies.errors import LetheError
-from services import keys, lifeline, telemetry
+from services import keys, lifeline, sealing, telemetry
 from services.installation import hold_role, open_installation
 from services.serving.base import base_directory, floor_of, serving_dtype
 from services.serving.changes import Changes
-from services.serving.engine_process import EngineProcess, transformers_command
+from services.serving.engines import make_engine, max_rank
 from services.serving.gateway.app import Gateway
 from services.serving.gateway.door import Door
+from services.serving.loading import Demands
 from services.serving.memory import Memory
 from services.serving.probe_token import ProbeTokens
-from services.serving.replica import Replica, ReplicaSettings
+from services.serving.replica import NoRules, Replica, ReplicaSettings
+from services.serving.suppression.keeper import RuleKeeper
+from services.serving.suppression.shield import Shield
 from services.settings import Settings, load_settings
-from services.store import dialect
 from services.store.engine import Store
 
 lifeline.hold()  # at import: BentoML's own supervisor imports this module too, and must not outlive ours
@@ -36,30 +39,46 @@ def _open_store() -> Store:
     return open_installation(settings).open_store(with_keys=False)
 
 
-def build_replica(settings: Settings, store: Store, replica_id: str) -> Replica:
-    """The replica of this process, for the base of this host.
+def build_replica(settings: Settings, store: Store, replica_id: str) -> tuple[Replica, Shield | None]:
+    """The replica of this process, for the base of this host, and what screens its answers.
 
     Raises:
-        LetheError: ``base.not_found``, ``base.no_chat_template``, ``release.weights``.
+        LetheError: ``base.not_found``, ``base.no_chat_template``, ``release.weights``, ``installation.incomplete``.
     """
     base, dtype = base_directory(settings), serving_dtype(settings)
-    identity = base_identity(base, dtype=dtype)
-    return Replica(
+    identity, serving = base_identity(base, dtype=dtype), settings.serving
+    engine = make_engine(settings, base, dtype)
+    rules: RuleKeeper | NoRules = NoRules()
+    shield = None
+    if serving.suppression:
+        key = sealing.load_suppression_key(settings)
+        shield = Shield(key, base)
+        rules = RuleKeeper(store, identity.base_digest, key, shield)
+    demands = Demands(
+        identity=identity,
+        base_shapes=base_linear_shapes(base),
+        releases=settings.home / "releases",
+        trust_path=keys.trust_path(settings),
+        floor=floor_of(serving.floor),
+        max_rank=max_rank(serving),
+        canary_tolerance=serving.canary_tolerance,
+    )
+    replica = Replica(
         ReplicaSettings(
             replica_id=replica_id,
-            identity=identity,
-            base_shapes=base_linear_shapes(base),
-            releases=settings.home / "releases",
-            trust_path=keys.trust_path(settings),
-            floor=floor_of(settings.serving.floor),
-            lease_s=settings.serving.lease_s,
-            drain_timeout_s=settings.serving.drain_timeout_s,
+            demands=demands,
+            lease_s=serving.lease_s,
+            drain_timeout_s=serving.drain_timeout_s,
         ),
         store,
-        EngineProcess(transformers_command(base, dtype=dtype), settings.home / "sockets"),
+        engine,
         Memory(settings.home / "serving" / replica_id, identity.base_digest),
-        Changes(dialect.file_of(settings.store_url)),
+        Changes(settings.store_url),
+        rules=rules,
+        address=serving.address or serving.url,
+        about=lambda: {} if engine.about is None else asdict(engine.about),
     )
+    return replica, shield
 
 
 @bentoml.service(
@@ -101,17 +120,18 @@ class Serving:
 
     async def _begin(self) -> None:
         """Until there is a base and a store, try again: `lethe up` may start this service before they are made."""
+        shield: Shield | None = None
         while self._replica is None:
             try:
                 if self._store is None:
                     self._store = await asyncio.to_thread(_open_store)
                 store: Store = self._store
-                self._replica = await asyncio.to_thread(build_replica, settings, store, _replica_id())
+                self._replica, shield = await asyncio.to_thread(build_replica, settings, store, _replica_id())
             except LetheError as error:
                 _LOG.warning("cannot serve yet: %s", error.code)
                 await asyncio.sleep(1.0)
         names, limit = settings.serving.model_names, settings.serving.max_body_bytes
-        _GATEWAY.attach(self._replica, names=names, max_body_bytes=limit)
+        _GATEWAY.attach(self._replica, names=names, max_body_bytes=limit, shield=shield)
         self._replica.start()
 
 
@@ -121,6 +141,4 @@ def _replica_id() -> str:
 
 
 _service: Any = Serving
-_service.add_asgi_middleware(
-    Door, open_store=_open_store, probes=ProbeTokens(_replica_id(), keys.trust_path(settings))
-)
+_service.add_asgi_middleware(Door, open_store=_open_store, probes=ProbeTokens(_replica_id(), keys.trust_path(settings)))

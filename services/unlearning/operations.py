@@ -301,6 +301,8 @@ class Bench:
     def release(self, session: Session, args: Mapping[str, Any]) -> Result:
         """Seal and sign the adapter, and seal what later trainings replay."""
         from pipelines.adapter import Card, SignedVerdict, base_identity, content_digest, seal_release, watermark_digest
+        from pipelines.canaries import record_canaries
+        from pipelines.model import with_adapter
         from pipelines.verdict import Verdict
 
         run_id = str(args["run_id"])
@@ -312,6 +314,9 @@ class Bench:
         trained, decided, made = _final_training(steps), steps["verify"], steps["augment"]
         watermark = tuple(sorted({*(t.ticket_id for t in tickets), *(parent.watermark if parent else ())}))
         identity = base_identity(Path(self.base.path), dtype=trained["dtype"])
+        adapter = self.run_directory(run_id) / decided["directory"] / "adapter"
+        with with_adapter(self.base, adapter) as loaded:
+            canaries = record_canaries(loaded)
         now = utc_now().isoformat()
         card = Card(
             kind="unlearning",
@@ -330,6 +335,7 @@ class Bench:
             versions=trained["versions"],
             code_version=trained["code_version"],
             created_at=now,
+            canaries=canaries,
         )
         found = Verdict.model_validate(decided["verdict"], strict=False)
         pack = {ticket.ticket_id: str(ticket.pack_digest) for ticket in tickets}
@@ -337,7 +343,7 @@ class Bench:
         adapter_key = keys.load_private(self.settings, "adapter")
         verdict_key = keys.load_private(self.settings, "verdict")
         path = seal_release(
-            self.run_directory(run_id) / decided["directory"] / "adapter",
+            adapter,
             self.installation.path("releases"),
             card=card,
             verdict=signed,

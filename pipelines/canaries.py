@@ -1,0 +1,66 @@
+"""What a model answers to the canary prompts, recorded once so that every engine can be held to it.
+
+``python -m pipelines.canaries --base DIR --dtype float32`` prints those of a bare base as JSON: whoever imports a base
+has no torch in its own process.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from pipelines.adapter.card import CANARY_PROMPTS, Canary
+from pipelines.model import LoadedModel, load_model
+
+TOKENS = 8
+_LIKELY = 0.05  # below this a log-probability says little about two kernels being the same
+_TOP = 5
+
+
+def record_canaries(loaded: LoadedModel) -> tuple[Canary, ...]:
+    """Greedy answers, token by token: sampling defaults of the base must not get in."""
+    return tuple(_record(loaded, prompt) for prompt in CANARY_PROMPTS)
+
+
+def _record(loaded: LoadedModel, prompt: str) -> Canary:
+    tokenizer = loaded.tokenizer
+    message = [{"role": "user", "content": prompt}]
+    text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    answer: list[int] = []
+    first: dict[str, float] = {}
+    with torch.inference_mode():
+        while len(answer) < TOKENS:
+            logits = loaded.model(torch.tensor([ids + answer], device=loaded.device)).logits[0, -1].float()
+            if not answer:
+                first = _likely(loaded, logits)
+            answer.append(int(logits.argmax()))
+            if answer[-1] in loaded.stop_ids:
+                break
+    said = tokenizer.decode(answer, skip_special_tokens=True)
+    return Canary(prompt=prompt, tokens=TOKENS, text=said, first=first)
+
+
+def _likely(loaded: LoadedModel, logits: torch.Tensor) -> dict[str, float]:
+    values, places = torch.log_softmax(logits, dim=-1).topk(min(_TOP, logits.numel()))
+    found = zip(places.tolist(), values.exp().tolist(), values.tolist(), strict=True)
+    return {
+        str(loaded.tokenizer.decode([token])): round(value, 4)
+        for rank, (token, share, value) in enumerate(found)
+        if rank == 0 or share >= _LIKELY
+    }
+
+
+def main() -> None:
+    """Print the canaries of a base."""
+    parser = argparse.ArgumentParser(prog="pipelines.canaries", description=__doc__)
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--dtype", required=True, choices=["float32", "bfloat16", "float16"])
+    given = parser.parse_args()
+    loaded = load_model(given.base, dtype=getattr(torch, given.dtype))
+    print(json.dumps([canary.model_dump() for canary in record_canaries(loaded)]))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

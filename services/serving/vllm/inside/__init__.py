@@ -1,0 +1,1 @@
+"""What runs inside vLLM's own environment: the standard library only, never imported by Lethe's processes."""
