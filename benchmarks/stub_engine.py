@@ -16,6 +16,10 @@ from aiohttp import web
 _loaded: dict[str, str] = {}
 
 
+async def version(_: web.Request) -> web.Response:
+    return web.json_response({"engine": "stub", "version": "0"})
+
+
 async def health(_: web.Request) -> web.Response:
     return web.Response()
 
@@ -75,6 +79,7 @@ def main() -> None:
     app.add_routes(
         [
             web.get("/health", health),
+            web.get("/version", version),
             web.get("/v1/models", models),
             web.post("/v1/load_lora_adapter", load),
             web.post("/v1/unload_lora_adapter", unload),
