@@ -45,6 +45,8 @@ class TicketEvent(StrEnum):
     DENY = "deny"
     HOLD = "hold"
     RELEASE_HOLD = "release_hold"
+    RESTRICT = "restrict"  # a person has the subject suppressed in output, approved or not (GDPR Art. 18)
+    UNRESTRICT = "unrestrict"
     MATCHES_AMBIGUOUS = "matches_ambiguous"
     MATCHES_REVIEWED = "matches_reviewed"
     NOTHING_FOUND = "nothing_found"
@@ -223,6 +225,16 @@ def a_reason_is_given_and_the_ticket_was_never_live(context: TicketContext) -> b
     return context.reason_given and the_ticket_was_never_live(context)
 
 
+def the_identity_is_verified_and_a_reason_is_given(context: TicketContext) -> bool:
+    """Who is restricted was recognised, and somebody says why."""
+    return context.identity_verified and context.reason_given
+
+
+def a_reason_is_given(context: TicketContext) -> bool:
+    """The subject is told before a restriction is lifted (GDPR Art. 18(3))."""
+    return context.reason_given
+
+
 def the_swap_is_not_committed(context: TicketContext | RunContext) -> bool:
     """What is live can be replaced, but no longer stopped."""
     return not context.swap_committed
@@ -308,6 +320,8 @@ def _ticket_table() -> TicketTable:
         table[status, e.RETRY] = to(s.READY, sorted_set)
     open_statuses = [status for status in s if status not in CLOSED_TICKET]
     for status in open_statuses:
+        table[status, e.RESTRICT] = to(status, the_identity_is_verified_and_a_reason_is_given)
+        table[status, e.UNRESTRICT] = to(status, a_reason_is_given)
         table[status, e.CANCEL] = to(s.CANCELLED, the_ticket_was_never_live)
         if status is not s.ON_HOLD:
             table[status, e.HOLD] = to(s.ON_HOLD, the_ticket_was_never_live)

@@ -136,7 +136,8 @@ def widen(rule: Rule, records: Sequence[Record], names: Iterable[str], elsewhere
     shared = set(elsewhere(first))
     phrases = [phrase for phrase in first if phrase not in shared]
     held = _Held([*known, *phrases])
-    grams = list(dict.fromkeys(gram for gram in _grams_of(records, own) if not held.inside(gram)))[:_CANDIDATES]
+    runs = _grams_of(records, own, frozenset(phrases))
+    grams = list(dict.fromkeys(gram for gram in runs if not held.inside(gram)))[:_CANDIDATES]
     shared = set(elsewhere(grams))
     phrases += [gram for gram in grams if gram not in shared]
     return _rule(spelt, rule.identifiers, map(" ".join, phrases))
@@ -203,15 +204,19 @@ def _telling_value(value: str, own: set[str]) -> Name | None:
     return words if sum(map(_says_something, words)) >= (2 if capitals or len(words) > 2 else 3) else None
 
 
-def _grams_of(records: Sequence[Record], own: set[str]) -> list[Name]:
-    """Runs of five words of the answers with two that neither the question nor a name has; near a value first."""
+def _grams_of(records: Sequence[Record], own: set[str], phrases: frozenset[Name]) -> list[Name]:
+    """Runs of five words of the answers with two that neither the question nor a name has; near a value first.
+
+    A value that is a phrase needs no runs: ``was born on 10 october`` is said of many.
+    """
     asked: dict[str, set[str]] = {}
     for record in records:
         asked.setdefault(record.fact_id, set()).update(words_of(record.question or ""))
     ranked: list[tuple[bool, Name]] = []
     for record in records:
-        words, secret = words_of(record.answer), set(words_of(record.value or ""))
-        plain = asked[record.fact_id] - secret | own
+        words, value = words_of(record.answer), words_of(record.value or "")
+        secret = frozenset[str]() if value in phrases else frozenset(value)
+        plain = (asked[record.fact_id] | set(value)) - secret | own
         for gram in zip(*(words[at:] for at in range(GRAM)), strict=False):
             new = {word for word in gram if word not in plain and _says_something(word)}
             if len(new) > 1 and own.isdisjoint(gram):

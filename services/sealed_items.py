@@ -19,6 +19,7 @@ from services.store.types import utc_now
 AUGMENTED = "augmented"  # rows of a run that is under way; goes with the run
 PROBES = "probes"  # questions with gold answers, to measure the person again with every later release
 REPLAY = "replay"  # vague rows about the person, so that later trainings do not bring the person back
+SUPPRESSION = "suppression"  # the rule of a suppression that was lifted, should a later release not hold
 
 
 def put(

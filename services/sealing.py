@@ -202,12 +202,13 @@ def destroy(session: Session, subject_ref: str, *, at: datetime | None = None) -
     Raises:
         LetheError: ``seal.subject_unknown``.
     """
-    from services import audit
+    from services import audit, suppression
 
     row = _row(session, subject_ref)
     if row.destroyed_at is not None:
         return
     moment = at or utc_now()
+    suppression.forget(session, subject_ref, at=moment)
     audit.append(session, kind="subject.key_destroyed", payload={}, subject_ref=subject_ref, at=moment)
     for table in (SealedIdentity, SealedItem, LookupHash):
         session.execute(delete(table).where(table.subject_ref == subject_ref))

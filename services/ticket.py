@@ -7,7 +7,7 @@ does what is due, and can be called again at any moment.
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,11 +18,12 @@ from pipelines.corpus.index import SubjectIndex
 from policies.decisions import Decision
 from policies.errors import LetheError
 from policies.forget_set import ForgetSet, build_forget_set
-from policies.identifiers import Identifiers, Name, normalise_name
+from policies.identifiers import Identifiers, Name, fit, normalise_name
 from policies.lifecycle import CLOSED_RUN, TicketEvent, TicketStatus
 from policies.subjects import Level, Match, SubjectMatches, find_subject
+from policies.suppression import Rule, rule_of_request, widen
 from policies.ticket import TicketRequest
-from services import sealing
+from services import sealing, suppression
 from services.corpus_index import open_index
 from services.installation import Installation
 from services.request import request_of
@@ -93,14 +94,27 @@ def _look_up(installation: Installation, store: Store, ticket_id: str) -> str:
         except LetheError as error:
             if error.code != "forget_set.empty":
                 raise
-            with store.write() as session:
-                event = TicketEvent.NOTHING_FOUND
-                return transition_ticket(session, ticket_id, event, actor=ACTOR, reason_code=error.code).status
-        facts = {record.fact_id for record in index.records(found.forget)}
+            return _found_nothing(store, ticket_id, error.code)
+        records = index.records(found.forget)
+        rule = widen(
+            rule_of_request(request, region=index.region),
+            records,
+            [*names, *_own_spellings(subject, index, {*found.forget, *found.exempt})],
+            lambda phrases: index.said_outside(phrases, found.forget),
+        )
+        facts = {record.fact_id for record in records}
     counts = {**found.counts(), "records": len(found.forget), "facts": len(facts)}
     levels = Counter(match.level.value for match in matches)
     counts |= {f"matches_{level.value}": levels[level.value] for level in Level}
-    return _settle(store, ticket_id, SubjectSet(names, found), counts)
+    return _settle(store, ticket_id, SubjectSet(names, found), counts, rule)
+
+
+def _found_nothing(store: Store, ticket_id: str, code: str) -> str:
+    with store.write() as session:
+        ticket = transition_ticket(session, ticket_id, TicketEvent.NOTHING_FOUND, actor=ACTOR, reason_code=code)
+        suppression.lift(session, ticket_id, actor=ACTOR, why=ticket.status)
+    store.scrub()
+    return ticket.status
 
 
 def _ask_a_person(store: Store, ticket_id: str, ambiguous: Sequence[Match]) -> str:
@@ -114,7 +128,7 @@ def _ask_a_person(store: Store, ticket_id: str, ambiguous: Sequence[Match]) -> s
         return transition_ticket(session, ticket_id, TicketEvent.MATCHES_AMBIGUOUS, actor=ACTOR).status
 
 
-def _settle(store: Store, ticket_id: str, found: SubjectSet, counts: dict[str, int]) -> str:
+def _settle(store: Store, ticket_id: str, found: SubjectSet, counts: dict[str, int], rule: Rule) -> str:
     plain = {"names": found.names, **found.records.sets(), "corpus_digest": found.records.corpus_digest}
     with store.write() as session:
         ticket = get_ticket(session, ticket_id, lock=True)
@@ -131,6 +145,7 @@ def _settle(store: Store, ticket_id: str, found: SubjectSet, counts: dict[str, i
             )
         )
         session.flush()
+        suppression.widen(session, ticket_id, rule, actor=ACTOR)
         facts = {"forget_set": digest, "records": counts["records"]}
         return transition_ticket(session, ticket_id, TicketEvent.FORGET_SET_FIXED, actor=ACTOR, facts=facts).status
 
@@ -210,6 +225,16 @@ def _spelt_names(request: TicketRequest, subject: SubjectMatches, index: Subject
         counts.update(_spellings(record.text, frozenset(subject.names)))
     given = [identifier.value for identifier in request.subject if identifier.kind == "name"]
     return tuple(dict.fromkeys([*(name for name, _ in counts.most_common(8)), *given]))
+
+
+def _own_spellings(subject: SubjectMatches, index: SubjectIndex, about: Collection[str]) -> list[str]:
+    """Spellings near the subject's names (``M. Rossi``, a slip) that stand in nobody else's records."""
+    near = {seen for name in subject.names for seen in index.spellings(name) if fit(name, seen)}
+    return [
+        " ".join(seen)
+        for seen in sorted(near)
+        if len(seen) > 1 and all(entry.record_id in about for entry in index.named(seen))
+    ]
 
 
 def _spellings(text: str, names: frozenset[Name]) -> set[str]:

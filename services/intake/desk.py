@@ -20,7 +20,7 @@ from policies.errors import LetheError
 from policies.identifiers import normalise_address, normalise_email, normalise_id, normalise_name, normalise_phone
 from policies.lifecycle import CLOSED_RUN, TICKET, TicketContext, TicketEvent, TicketStatus
 from policies.ticket import Identifier, IdentityEvidence, TicketRequest, parse_ticket
-from services import audit, sealing
+from services import audit, sealing, suppression
 from services.auth import Identity
 from services.intake.packs import Packs
 from services.request import keep_request, request_of
@@ -57,6 +57,7 @@ class Desk:
         store: Opened with keys.
         packs: Of the installation.
         zone: The controller's time zone; empty: that of the pack.
+        suppress: The setting ``serving.suppression``.
         on_change: Told (ticket id, status) after every commit; must not raise.
         clock: The present moment.
     """
@@ -67,11 +68,13 @@ class Desk:
         packs: Packs,
         *,
         zone: str = "",
+        suppress: bool = True,
         on_change: Changed | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.store = store
         self.packs = packs
+        self._suppress = suppress
         self._zone = zone or None
         self._on_change = on_change
         self._clock = clock
@@ -99,6 +102,7 @@ class Desk:
                 return known.ticket_id, False
             ticket = self._store(session, request, digest, who, trace_id, now)
             self._decide(session, ticket, request, now)
+            suppression.follow(session, ticket, enabled=self._suppress, actor=who.actor, at=now)
         self._tell(ticket)
         return ticket.ticket_id, True
 
@@ -115,7 +119,7 @@ class Desk:
             if accepted:
                 self._decide(session, ticket, request_of(session, ticket), now)
 
-        return self._act(ticket_id, act)
+        return self._act(ticket_id, who, act)
 
     def approve(self, ticket_id: str, who: Identity, *, ground: str | None = None, version: int | None = None) -> str:
         """One person's yes; the last one that the pack needs lets the erasure go ahead."""
@@ -138,7 +142,7 @@ class Desk:
                 session, ticket_id, event, actor=who.actor, role=mine.role, facts=_facts(decision), at=now
             )
 
-        return self._act(ticket_id, act)
+        return self._act(ticket_id, who, act)
 
     def deny(self, ticket_id: str, who: Identity, *, reason: str, version: int | None = None) -> str:
         """Refuses the request, with a reason: an answer without one is none (GDPR Art. 12(4))."""
@@ -163,7 +167,35 @@ class Desk:
             transition_ticket(session, ticket_id, TicketEvent.RELEASE_HOLD, actor=who.actor, reason=reason, at=now)
             self._decide(session, ticket, request_of(session, ticket), now)
 
-        return self._act(ticket_id, act)
+        return self._act(ticket_id, who, act)
+
+    def restrict(self, ticket_id: str, who: Identity, *, reason: str, version: int | None = None) -> str:
+        """The subject is suppressed in output until ``unrestrict``, whatever becomes of the approval (GDPR Art. 18).
+
+        Raises:
+            LetheError: ``suppression.off``; ``lifecycle.guarded`` where the identity is not verified.
+        """
+
+        def act(session: Session, ticket: Ticket, now: datetime) -> None:
+            self._note(session, ticket, TicketEvent.RESTRICT, who, reason, version, now)
+            suppression.restrict(session, ticket, enabled=self._suppress, at=now)
+
+        return self._act(ticket_id, who, act)
+
+    def unrestrict(self, ticket_id: str, who: Identity, *, reason: str, version: int | None = None) -> str:
+        """Ends a restriction, of which the subject was told before; what an approval began goes on.
+
+        Raises:
+            LetheError: ``suppression.not_restricted``.
+        """
+
+        def act(session: Session, ticket: Ticket, now: datetime) -> None:
+            self._note(session, ticket, TicketEvent.UNRESTRICT, who, reason, version, now)
+            suppression.unrestrict(session, ticket, actor=who.actor, at=now)
+
+        status = self._act(ticket_id, who, act)
+        self.store.scrub()
+        return status
 
     def extend(self, ticket_id: str, extension: Extension, who: Identity) -> str:
         """Records that the period was extended and the subject told; refused after the first period."""
@@ -176,7 +208,7 @@ class Desk:
             facts = {"ticket_id": ticket_id, "reason": extension.reason, "actor": who.actor}
             audit.append(session, kind="ticket.extended", payload=facts, subject_ref=ticket.subject_ref, at=now)
 
-        return self._act(ticket_id, act)
+        return self._act(ticket_id, who, act)
 
     def review(self, ticket_id: str, who: Identity, *, confirm: Sequence[str], deny: Sequence[str]) -> str:
         """Sorts ambiguous matches; with the last one the ticket goes on.
@@ -203,12 +235,16 @@ class Desk:
             if not still_open:
                 transition_ticket(session, ticket_id, TicketEvent.MATCHES_REVIEWED, actor=who.actor, at=now)
 
-        return self._act(ticket_id, act)
+        return self._act(ticket_id, who, act)
 
-    def _act(self, ticket_id: str, act: Callable[[Session, Ticket, datetime], None]) -> str:
+    def _act(self, ticket_id: str, who: Identity, act: Callable[[Session, Ticket, datetime], None]) -> str:
         with self.store.write() as session:
             ticket = get_ticket(session, ticket_id, lock=True)
-            act(session, ticket, self._clock())
+            now = self._clock()
+            act(session, ticket, now)
+            lifted = suppression.follow(session, ticket, enabled=self._suppress, actor=who.actor, at=now)
+        if lifted:
+            self.store.scrub()
         self._tell(ticket)
         return ticket.status
 
@@ -230,7 +266,23 @@ class Desk:
                 if run.status not in CLOSED_RUN:
                     run.cancel_requested = True
 
-        return self._act(ticket_id, act)
+        return self._act(ticket_id, who, act)
+
+    @staticmethod
+    def _note(
+        session: Session,
+        ticket: Ticket,
+        event: TicketEvent,
+        who: Identity,
+        reason: str,
+        version: int | None,
+        now: datetime,
+    ) -> None:
+        """An act that leaves the status as it is, and why the ticket stands there."""
+        code, ticket_id = ticket.reason_code, ticket.ticket_id
+        transition_ticket(
+            session, ticket_id, event, actor=who.actor, reason=reason, expected_version=version, at=now
+        ).reason_code = code
 
     def _tell(self, ticket: Ticket) -> None:
         if self._on_change is not None:

@@ -321,6 +321,7 @@ _WHAT = {
     sealed_items.PROBES: "Probes: held-out questions with their gold answers",
     sealed_items.REPLAY: "Replay rows: questions about the subject with vague answers; the gold answers beside them",
     sealed_items.AUGMENTED: "The augmented set of a run",
+    sealed_items.SUPPRESSION: "The rule by which answers about the subject would be suppressed again",
 }
 
 

@@ -1,6 +1,6 @@
 """Rows of suppression: a rule each, sealed under the suppression key, gone once lifted."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import case, select
@@ -43,7 +43,12 @@ def unconfirmed(session: Session) -> list[Suppression]:
     return list(session.scalars(query.order_by(Suppression.since)))
 
 
-def end(rows: Collection[Suppression], *, version: int, at: datetime) -> None:
+def lifted_since(session: Session, moment: datetime) -> bool:
+    """Whether a rule was deleted after a moment."""
+    return session.scalar(select(Suppression.suppression_id).where(Suppression.lifted_at > moment).limit(1)) is not None
+
+
+def end(rows: Iterable[Suppression], *, at: datetime) -> None:
     """The rule is deleted; what stays is that there was one, from when to when."""
     for row in rows:
-        row.ciphertext, row.lifted_at, row.version = None, at, version
+        row.ciphertext, row.lifted_at = None, at

@@ -87,6 +87,9 @@ TICKET_ALLOWED: dict[TicketStatus | None, dict[TicketEvent, TicketStatus]] = {
     T.DENIED: {},
     T.CANCELLED: {},
 }
+for _status, _allowed in TICKET_ALLOWED.items():
+    if _status is not None and _allowed:  # a restriction leaves every open ticket where it is
+        _allowed |= {TE.RESTRICT: _status, TE.UNRESTRICT: _status}
 
 
 def _step(status: RunStatus, **moves: RunStatus) -> dict[RunEvent, RunStatus]:
@@ -177,6 +180,9 @@ def test_every_pair_of_the_run(status: RunStatus | None, event: RunEvent) -> Non
         (T.IN_RUN, TE.RUN_FAILED, replace(OPEN, swap_committed=True)),
         (T.REJECTED, TE.RETRY, replace(OPEN, legal_hold=True)),
         (T.ON_HOLD, TE.RELEASE_HOLD, replace(OPEN, legal_hold=True)),
+        (T.AWAITING_IDENTITY, TE.RESTRICT, replace(OPEN, identity_verified=False)),
+        (T.READY, TE.RESTRICT, replace(OPEN, reason_given=False)),
+        (T.READY, TE.UNRESTRICT, replace(OPEN, reason_given=False)),
     ],
 )
 def test_a_ticket_guard_refuses(status: TicketStatus, event: TicketEvent, context: TicketContext) -> None:
