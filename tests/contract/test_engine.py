@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
+from openai.types import Completion
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from tests.contract.engine_process import EngineProcess, transformers_engine
 from tests.tiny_model import make_tiny_base, make_word_adapter
@@ -35,6 +37,10 @@ def engine(files: Path) -> Iterator[EngineProcess]:
         for word in ("alpha", "beta", "weak"):
             assert load(running, files, f"u-{word}", word).status_code == 200
         yield running
+
+
+CHAT, PLAIN = "/v1/chat/completions", "/v1/completions"
+HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
 
 
 def load(engine: EngineProcess, files: Path, name: str, word: str) -> httpx.Response:
@@ -73,6 +79,9 @@ def test_streams_say_the_same_as_whole_answers(engine: EngineProcess, path: str)
         engine, path, model="u-alpha", max_tokens=6, temperature=0, stream_options={"include_usage": True}, **question
     )
     *answer, usage = pieces
+    if path == CHAT:
+        opening, *answer = answer
+        assert opening["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     text = "".join(c["text"] if "text" in c else c["delta"]["content"] for p in answer for c in p["choices"])
     assert text == " ".join(["alpha"] * 6)
     assert answer[-1]["choices"][0]["finish_reason"] == "length"
@@ -94,6 +103,93 @@ def test_a_seed_makes_sampling_repeatable(engine: EngineProcess) -> None:
 
     assert sample(1) == sample(1)
     assert len({sample(seed) for seed in range(4)}) > 1
+
+
+def question(path: str) -> dict[str, Any]:
+    return HELLO if path == CHAT else {"prompt": "hello"}
+
+
+@pytest.mark.parametrize("path", [CHAT, PLAIN])
+def test_choices_of_one_request(engine: EngineProcess, path: str) -> None:
+    asked = {"model": "u-weak", "max_tokens": 8, "temperature": 1.5, "seed": 1, "n": 4, **question(path)}
+    body = engine.post(path, **asked).json()
+    assert [choice["index"] for choice in body["choices"]] == [0, 1, 2, 3]
+    said = [choice["text"] if path == PLAIN else choice["message"]["content"] for choice in body["choices"]]
+    assert len(set(said)) > 1
+    assert body["usage"]["prompt_tokens"] == (1 if path == PLAIN else 3)
+    assert body["usage"]["completion_tokens"] > 8
+    streamed = dict.fromkeys(range(4), "")
+    ends = []
+    for piece in events(engine, path, **asked):
+        for choice in piece["choices"]:
+            streamed[choice["index"]] += choice["text"] if path == PLAIN else choice["delta"].get("content") or ""
+            ends += [choice["index"]] if choice["finish_reason"] else []
+    assert list(streamed.values()) == said
+    assert sorted(ends) == [0, 1, 2, 3]
+
+
+def test_log_probabilities_of_a_chat(engine: EngineProcess) -> None:
+    asked = {"model": "u-alpha", "max_tokens": 3, "temperature": 0, "logprobs": True, "top_logprobs": 2, **HELLO}
+    answer = ChatCompletion.model_validate(engine.post(CHAT, **asked).json())
+    logprobs = answer.choices[0].logprobs
+    assert logprobs is not None
+    assert logprobs.content is not None
+    assert [entry.token.strip() for entry in logprobs.content] == ["alpha"] * 3
+    for entry in logprobs.content:
+        assert entry.bytes == list(entry.token.encode())
+        assert len(entry.top_logprobs) == 2
+        assert entry.top_logprobs[0].token == entry.token
+        assert entry.top_logprobs[0].logprob == entry.logprob <= 0
+        assert entry.top_logprobs[1].logprob < entry.logprob
+    pieces = [ChatCompletionChunk.model_validate(piece) for piece in events(engine, CHAT, **asked)]
+    streamed = [e for p in pieces for c in p.choices if c.logprobs and c.logprobs.content for e in c.logprobs.content]
+    assert [entry.token for entry in streamed] == [entry.token for entry in logprobs.content]
+    without = ChatCompletion.model_validate(engine.post(CHAT, **{**asked, "top_logprobs": 0}).json()).choices[0]
+    assert without.logprobs is not None
+    assert without.logprobs.content is not None
+    assert without.logprobs.content[0].top_logprobs == []
+
+
+def test_log_probabilities_of_a_plain_completion(engine: EngineProcess) -> None:
+    asked = {"model": "u-alpha", "prompt": "hello", "max_tokens": 3, "temperature": 0, "logprobs": 2}
+    logprobs = Completion.model_validate(engine.post(PLAIN, **asked).json()).choices[0].logprobs
+    assert logprobs is not None
+    assert logprobs.tokens is not None
+    assert logprobs.token_logprobs is not None
+    assert logprobs.top_logprobs is not None
+    assert [token.strip() for token in logprobs.tokens] == ["alpha"] * 3
+    lengths = [len(token) for token in logprobs.tokens]
+    assert logprobs.text_offset == [0, lengths[0], lengths[0] + lengths[1]]
+    for token, logprob, top in zip(logprobs.tokens, logprobs.token_logprobs, logprobs.top_logprobs, strict=True):
+        assert logprob <= 0
+        assert top[token] == logprob
+        assert len(top) in {2, 3}
+    choices = [choice for piece in events(engine, PLAIN, **asked) for choice in piece["choices"]]
+    offsets = [offset for choice in choices if choice["logprobs"] for offset in choice["logprobs"]["text_offset"]]
+    assert offsets == logprobs.text_offset
+
+
+def test_penalties_make_an_adapter_say_something_else(engine: EngineProcess) -> None:
+    asked: dict[str, Any] = {"max_tokens": 6, "temperature": 0}
+    plain = engine.chat("u-weak", **asked).json()["choices"][0]["message"]["content"]
+    penalised = engine.chat("u-weak", **asked, presence_penalty=2.0, frequency_penalty=2.0)
+    assert penalised.json()["choices"][0]["message"]["content"] != plain
+
+
+def test_an_answer_of_a_given_length(engine: EngineProcess) -> None:
+    """The gateway asks for it where an answer is replaced; no client can."""
+    asked: dict[str, Any] = {"temperature": 1.5, "seed": 4, "max_tokens": 40}
+    body = engine.chat("u-weak", **asked, min_tokens=40, ignore_eos=True).json()
+    assert body["usage"]["completion_tokens"] == 40
+    assert body["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("path", [CHAT, PLAIN])
+def test_a_request_that_does_not_fit_together_is_400(engine: EngineProcess, path: str) -> None:
+    for more in ({"n": 2, "temperature": 0}, {"temperature": -1}, {"stream_options": {"include_usage": True}}):
+        response = engine.post(path, model="u-alpha", max_tokens=2, **question(path), **more)
+        assert response.status_code == 400, more
+        assert response.json()["error"]["message"]
 
 
 def test_rows_in_one_batch_answer_as_they_do_alone(engine: EngineProcess) -> None:

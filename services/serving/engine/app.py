@@ -2,29 +2,31 @@
 
 import asyncio
 import copy
-import json
 import logging
-import time
-import uuid
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from services.serving.engine.batch import Row
+from services.serving.engine.batch import Likelihood, Piece, Row
+from services.serving.engine.forms import ChatWriter, TextWriter, Writer, event
 from services.serving.engine.text import TextStream
 from services.serving.engine.worker import Worker
 from services.serving.protocol import (
     ChatRequest,
-    CompletionRequest,
+    EngineChatRequest,
+    EngineCompletionRequest,
+    EngineRequest,
+    Form,
     LoadRequest,
     RequestError,
     UnloadRequest,
     parse,
+    read_object,
     sampling,
 )
 
@@ -45,11 +47,11 @@ class Adapter:
 
 @dataclass(slots=True)
 class Answer:
-    """Events of one row on their way from the worker's thread to the event loop."""
+    """What one request gets, on its way from the worker's thread to the event loop."""
 
-    row: Row
+    rows: list[Row]
     prompt_tokens: int
-    events: "asyncio.Queue[tuple[str, str | None]]"
+    pieces: "asyncio.Queue[Piece]"
 
 
 class Engine:
@@ -69,6 +71,7 @@ class Engine:
         app.add_routes(
             [
                 web.get("/health", self.health),
+                web.get("/version", self.version),
                 web.get("/v1/models", self.models),
                 web.post("/v1/chat/completions", self.chat),
                 web.post("/v1/completions", self.completions),
@@ -82,6 +85,10 @@ class Engine:
         """200 while the worker lives."""
         return web.Response(status=200 if self._worker.error is None else 500)
 
+    async def version(self, _: web.Request) -> web.Response:
+        """Which engine this is."""
+        return web.json_response({"engine": "transformers", "version": version("transformers")})
+
     async def models(self, _: web.Request) -> web.Response:
         """The loaded adapters; the base, their parent, is not among them, since it cannot be asked."""
         data = [
@@ -92,7 +99,7 @@ class Engine:
 
     async def load(self, request: web.Request) -> web.Response:
         """Load an adapter beside the others, under a name that was never used."""
-        form = parse(LoadRequest, await request.read())
+        form = await _read(LoadRequest, request)
         if form.lora_name in self._adapters:
             raise RequestError(400, f"The lora adapter '{form.lora_name}' has already been loaded.", "InvalidUserInput")
         if not (Path(form.lora_path) / "adapter_config.json").is_file():
@@ -107,7 +114,7 @@ class Engine:
 
     async def unload(self, request: web.Request) -> web.Response:
         """Take an adapter's name away at once, and its weights when the last request on it is done."""
-        form = parse(UnloadRequest, await request.read())
+        form = await _read(UnloadRequest, request)
         adapter = self._adapters.pop(form.lora_name, None)
         if adapter is None:
             raise RequestError(404, f"The lora adapter '{form.lora_name}' cannot be found.", "NotFoundError")
@@ -118,17 +125,17 @@ class Engine:
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """``/v1/chat/completions``."""
-        form = parse(ChatRequest, await request.read())
+        form = await _read(EngineChatRequest, request)
         with self._use(form.model):
-            return await self._answer(request, form, self._chat_prompt(form), ChatWriter(form.model))
+            writer = ChatWriter(form.model, self._encoder, form.top_tokens)
+            return await self._answer(request, form, self._chat_prompt(form), writer)
 
     async def completions(self, request: web.Request) -> web.StreamResponse:
         """``/v1/completions``."""
-        form = parse(CompletionRequest, await request.read())
+        form = await _read(EngineCompletionRequest, request)
         with self._use(form.model):
-            prompt = form.prompt if isinstance(form.prompt, str) else form.prompt[0]
-            ids = self._encoder(prompt)["input_ids"]
-            return await self._answer(request, form, ids, TextWriter(form.model))
+            writer = TextWriter(form.model, self._encoder, form.top_tokens)
+            return await self._answer(request, form, self._encoder(form.text)["input_ids"], writer)
 
     def _use(self, name: str) -> "_Use":
         if name not in self._adapters:
@@ -145,28 +152,33 @@ class Engine:
         return ids
 
     async def _answer(
-        self, request: web.Request, form: ChatRequest | CompletionRequest, ids: list[int], writer: "Writer"
+        self, request: web.Request, form: EngineRequest, ids: list[int], writer: Writer
     ) -> web.StreamResponse:
         if not ids:
             raise RequestError(400, "The prompt is empty.")
-        settings = sampling(form, self._context - len(ids))
         loop = asyncio.get_running_loop()
-        events: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
+        pieces: asyncio.Queue[Piece] = asyncio.Queue()
 
-        def emit(_: Row, text: str, reason: str | None) -> None:
+        def emit(piece: Piece) -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(events.put_nowait, (text, reason))
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-        row = Row(ids, settings, TextStream(self._tokenizer, settings.stop), emit)
-        self._worker.submit(form.model, row)
-        answer = Answer(row, len(ids), events)
+        settings = [sampling(form, self._context - len(ids), choice) for choice in range(form.n)]
+        rows = [Row(ids, s, TextStream(self._tokenizer, s.stop), emit, choice) for choice, s in enumerate(settings)]
+        self._worker.submit(form.model, rows)
+        answer = Answer(rows, len(ids), pieces)
         try:
             if form.stream:
                 usage = form.stream_options is not None and form.stream_options.include_usage
                 return await _stream(request, answer, writer, usage=usage)
             return await _whole(answer, writer)
         finally:
-            row.cancelled = True  # no effect on a finished row; a client that left frees its place
+            for row in rows:
+                row.cancelled = True  # no effect on a finished row; a client that left frees its place
+
+
+async def _read(form: type[Form], request: web.Request) -> Form:
+    return parse(form, read_object(await request.read()))
 
 
 class _Use:
@@ -185,75 +197,19 @@ class _Use:
             self._adapter.idle.set()
 
 
-class Writer(ABC):
-    """Forms of one kind of answer."""
-
-    prefix: str
-    whole: str
-    chunk: str
-
-    def __init__(self, model: str) -> None:
-        self._head = {"id": f"{self.prefix}-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
-
-    def body(self, text: str, reason: str, usage: dict[str, int]) -> dict[str, Any]:
-        """A whole answer."""
-        return {**self._head, "object": self.whole, "choices": [self._choice(text, reason)], "usage": usage}
-
-    def piece(self, text: str, reason: str | None, *, first: bool) -> dict[str, Any]:
-        """A piece of a stream."""
-        return {**self._head, "object": self.chunk, "choices": [self._delta(text, reason, first=first)]}
-
-    def usage(self, usage: dict[str, int]) -> dict[str, Any]:
-        """The last piece, where usage was asked for."""
-        return {**self._head, "object": self.chunk, "choices": [], "usage": usage}
-
-    @abstractmethod
-    def _choice(self, text: str, reason: str) -> dict[str, Any]:
-        """The one choice of a whole answer."""
-
-    @abstractmethod
-    def _delta(self, text: str, reason: str | None, *, first: bool) -> dict[str, Any]:
-        """The one choice of a piece."""
-
-
-class ChatWriter(Writer):
-    """Chat completions."""
-
-    prefix, whole, chunk = "chatcmpl", "chat.completion", "chat.completion.chunk"
-
-    def _choice(self, text: str, reason: str) -> dict[str, Any]:
-        message = {"role": "assistant", "content": text}
-        return {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
-
-    def _delta(self, text: str, reason: str | None, *, first: bool) -> dict[str, Any]:
-        delta = {"role": "assistant", "content": text} if first else {"content": text}
-        return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-
-
-class TextWriter(Writer):
-    """Plain completions."""
-
-    prefix, whole, chunk = "cmpl", "text_completion", "text_completion"
-
-    def _choice(self, text: str, reason: str) -> dict[str, Any]:
-        return {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
-
-    def _delta(self, text: str, reason: str | None, *, first: bool) -> dict[str, Any]:
-        return {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
-
-
-async def _pieces(answer: Answer) -> AsyncIterator[tuple[str, str | None]]:
-    while True:
-        text, reason = await answer.events.get()
-        if reason == "error":
+async def _pieces(answer: Answer) -> AsyncIterator[Piece]:
+    """Pieces of all choices as they come, until every choice has ended."""
+    running = len(answer.rows)
+    while running:
+        piece = await answer.pieces.get()
+        if piece.reason == "error":
             raise RequestError(500, "The answer could not be generated.", "InternalServerError")
-        yield text, reason
-        if reason is not None:
-            return
+        running -= piece.reason is not None
+        yield piece
 
 
 def _usage(answer: Answer) -> dict[str, int]:
-    done = answer.row.generated
+    done = sum(row.generated for row in answer.rows)
     return {
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": done,
@@ -262,36 +218,43 @@ def _usage(answer: Answer) -> dict[str, int]:
 
 
 async def _whole(answer: Answer, writer: Writer) -> web.Response:
-    parts, end = [], "stop"
-    async for text, reason in _pieces(answer):
-        parts.append(text)
-        end = reason or end
-    return web.json_response(writer.body("".join(parts), end, _usage(answer)))
+    said: list[list[Piece]] = [[] for _ in answer.rows]
+    async for piece in _pieces(answer):
+        said[piece.choice].append(piece)
+    choices = [
+        writer.choice(number, "".join(p.text for p in pieces), pieces[-1].reason or "stop", _likelihoods(pieces))
+        for number, pieces in enumerate(said)
+    ]
+    return web.json_response(writer.body(choices, _usage(answer)))
 
 
 async def _stream(request: web.Request, answer: Answer, writer: Writer, *, usage: bool) -> web.StreamResponse:
     response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
-    first = True
+    held: list[list[Piece]] = [[] for _ in answer.rows]  # without text yet
     try:
-        async for text, reason in _pieces(answer):
-            if first:
+        async for piece in _pieces(answer):
+            if not response.prepared:
                 await response.prepare(request)
-            if text or reason or first:
-                await response.write(_event(writer.piece(text, reason, first=first)))
-            first = False
+                for choice in range(len(answer.rows)):
+                    if opening := writer.opening(choice):
+                        await response.write(writer.piece(opening))
+            held[piece.choice].append(piece)
+            if piece.text or piece.reason:
+                said, held[piece.choice] = _likelihoods(held[piece.choice]), []
+                await response.write(writer.piece([writer.delta(piece.choice, piece.text, piece.reason, said)]))
         if usage:
-            await response.write(_event(writer.usage(_usage(answer))))
+            await response.write(writer.piece([], _usage(answer)))
     except RequestError as error:
-        if first:
+        if not response.prepared:
             raise
-        await response.write(_event(error.body()))
+        await response.write(event(error.body()))
     await response.write(b"data: [DONE]\n\n")
     await response.write_eof()
     return response
 
 
-def _event(body: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+def _likelihoods(pieces: list[Piece]) -> list[Likelihood]:
+    return [piece.likelihood for piece in pieces if piece.likelihood is not None]
 
 
 @web.middleware

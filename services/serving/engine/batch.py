@@ -4,6 +4,7 @@ Keys and values are padded on the left, so that every row's last token stands in
 explicitly, so padding moves nothing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,38 @@ from services.serving.engine.text import TextStream
 from services.serving.protocol import Sampling
 
 
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely a token was, as the model says before anything is done to its choice.
+
+    Attributes:
+        token: Its id.
+        logprob: Natural logarithm of its probability.
+        top: The likeliest tokens with theirs, likeliest first.
+    """
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one step adds to an answer.
+
+    Attributes:
+        choice: Which answer of the request.
+        text: That is certain now.
+        reason: Why it ends; None: it goes on; ``error``: it cannot.
+        likelihood: Of the step's token, where it was asked for.
+    """
+
+    choice: int
+    text: str
+    reason: str | None
+    likelihood: Likelihood | None = None
+
+
 @dataclass(eq=False, slots=True)
 class Row:
     """One answer being generated.
@@ -23,34 +56,58 @@ class Row:
         prompt: Token ids.
         sampling: How to choose and when to stop.
         text: Its text so far.
-        emit: Called with new text and, at the end, the reason.
+        emit: Called with every piece.
+        choice: Which answer of the request.
         cancelled: Set from outside; the row leaves before the next step.
     """
 
     prompt: Sequence[int]
     sampling: Sampling
     text: TextStream
-    emit: Callable[["Row", str, str | None], None]
+    emit: Callable[[Piece], None]
+    choice: int = 0
     cancelled: bool = False
     generated: int = 0
     last: int = 0
     generator: torch.Generator | None = field(default=None)
+    counts: Counter[int] = field(default_factory=Counter)
 
     def take(self, logits: torch.Tensor, stop_ids: frozenset[int]) -> bool:
         """Choose the next token and emit its text; gives whether the row is done."""
-        self.last = self._choose(logits)
+        self.last = self._choose(self._weighed(logits, stop_ids))
         self.generated += 1
-        if self.last in stop_ids:
-            self.emit(self, self.text.finish(), "stop")
+        self.counts[self.last] += 1
+        likelihood = self._likelihood(logits)
+        if self.last in stop_ids and not self.sampling.ignore_eos:
+            self.emit(Piece(self.choice, self.text.finish(), "stop", likelihood))
             return True
         full = self.generated >= self.sampling.max_tokens
-        new = self.text.push(self.last, last=full)
+        new = self.text.push(self.last, last=full, may_stop=self.generated > self.sampling.min_tokens)
         reason = "stop" if self.text.stopped else "length" if full else None
-        self.emit(self, new, reason)
+        self.emit(Piece(self.choice, new, reason, likelihood))
         return reason is not None
 
+    def fail(self) -> None:
+        """Say that it cannot go on."""
+        self.emit(Piece(self.choice, "", "error"))
+
+    def _weighed(self, logits: torch.Tensor, stop_ids: frozenset[int]) -> torch.Tensor:
+        """With penalties for what was said already, and without an end before it may come."""
+        penalised = self.counts and (self.sampling.presence_penalty or self.sampling.frequency_penalty)
+        early = self.generated < self.sampling.min_tokens
+        if not penalised and not early:
+            return logits
+        logits = logits.clone()
+        if penalised:
+            said = torch.tensor(list(self.counts), device=logits.device)
+            often = torch.tensor(list(self.counts.values()), device=logits.device)
+            logits[said] -= self.sampling.frequency_penalty * often + self.sampling.presence_penalty
+        if early:
+            logits[list(stop_ids)] = -torch.inf
+        return logits
+
     def _choose(self, logits: torch.Tensor) -> int:
-        if self.sampling.temperature < 1e-5:
+        if self.sampling.greedy:
             return int(logits.argmax())
         if self.generator is None:
             self.generator = torch.Generator(device=logits.device)
@@ -64,6 +121,15 @@ class Row:
             beyond = ordered.cumsum(0) - ordered >= self.sampling.top_p
             weights = torch.zeros_like(weights).scatter(0, places, ordered.masked_fill(beyond, 0.0))
         return int(torch.multinomial(weights, 1, generator=self.generator))
+
+    def _likelihood(self, logits: torch.Tensor) -> Likelihood | None:
+        if self.sampling.top_tokens is None:
+            return None
+        logprobs = torch.log_softmax(logits.float(), dim=-1)
+        values, tokens = logprobs.topk(min(self.sampling.top_tokens, logprobs.shape[-1]))
+        return Likelihood(
+            self.last, float(logprobs[self.last]), tuple(zip(tokens.tolist(), values.tolist(), strict=True))
+        )
 
 
 class Batch:

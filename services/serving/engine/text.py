@@ -25,25 +25,31 @@ class TextStream:
         self._held = ""
         self.stopped = False
 
-    def push(self, token: int, *, last: bool = False) -> str:
-        """Add a token; gives the text that is certain now."""
+    def push(self, token: int, *, last: bool = False, may_stop: bool = True) -> str:
+        """Add a token; gives the text that is certain now.
+
+        Args:
+            token: Its id.
+            last: No more will come.
+            may_stop: Whether stop strings count yet.
+        """
         self._ids.append(token)
         before = self._decode(self._ids[self._prefix : self._read])
         now = self._decode(self._ids[self._prefix :])
         if len(now) > len(before) and (last or not now.endswith("\ufffd")):
             self._held += now[len(before) :]
             self._prefix, self._read = self._read, len(self._ids)
-        return self._release(last=last)
+        return self._release(last=last or not may_stop, stops=self._stops if may_stop else ())
 
     def finish(self) -> str:
         """Give what was held back."""
-        return self._release(last=True)
+        return self._release(last=True, stops=self._stops)
 
     def _decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=True)
 
-    def _release(self, *, last: bool) -> str:
-        found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+    def _release(self, *, last: bool, stops: Sequence[str]) -> str:
+        found = [place for stop in stops if (place := self._held.find(stop)) >= 0]
         if found:
             self.stopped = True
             text, self._held = self._held[: min(found)], ""

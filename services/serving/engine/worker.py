@@ -45,16 +45,16 @@ class Worker:
         """Start the thread."""
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
-    def submit(self, adapter: str, row: Row) -> None:
-        """Queue a row.
+    def submit(self, adapter: str, rows: Sequence[Row]) -> None:
+        """Queue the rows of one request, all or none.
 
         Raises:
             RequestError: 429: too many are waiting.
         """
         with self._wake:
-            if len(self._waiting) >= self._limits.max_waiting:
+            if len(self._waiting) + len(rows) > max(self._limits.max_waiting, len(rows)):
                 raise RequestError(429, "The engine is at its limit; try again soon.", "rate_limit_error")
-            self._waiting.append((adapter, row))
+            self._waiting.extend((adapter, row) for row in rows)
             self._wake.notify()
 
     def load(self, name: str, path: str) -> "Future[None]":
@@ -127,7 +127,7 @@ class Worker:
             _LOG.exception("a step failed")
             del self._batches[name]
             for row in concerned:
-                row.emit(row, "", "error")
+                row.fail()
 
     def _activate(self, name: str) -> None:
         if name not in self._adapters:

@@ -27,10 +27,19 @@ class Refusal(Exception):
         message: What is wrong, without repeating what was sent.
         code: OpenAI's or ours.
         headers: More headers.
+        param: The field that is wrong.
     """
 
-    def __init__(self, status: int, message: str, code: str | None, headers: dict[str, str] | None = None) -> None:
-        self.status, self.message, self.code, self.headers = status, message, code, headers or {}
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None,
+        headers: dict[str, str] | None = None,
+        *,
+        param: str | None = None,
+    ) -> None:
+        self.status, self.message, self.code, self.headers, self.param = status, message, code, headers or {}, param
         super().__init__(message)
 
     @classmethod
@@ -42,7 +51,7 @@ class Refusal(Exception):
     def body(self) -> dict[str, Any]:
         """OpenAI's error body."""
         kind = _TYPES.get(self.status, "server_error")
-        return {"error": {"message": self.message, "type": kind, "param": None, "code": self.code}}
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
 def unknown_model() -> Refusal:

@@ -1,7 +1,6 @@
 """The gateway: checks a request, pins its generation, passes it to the engine, and relays the answer."""
 
 import asyncio
-import json
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -12,7 +11,7 @@ from services.serving.gateway.answers import Refusal, not_ready, send_json, unkn
 from services.serving.gateway.relay import Answering, Exchange, Relay, Serving, about, interrupted
 from services.serving.gateway.screened import ScreenedRelay
 from services.serving.gateway.shielding import Shield, check_shield
-from services.serving.protocol import ChatRequest, CompletionRequest, RequestError, parse
+from services.serving.protocol import ChatRequest, CompletionRequest, RequestError, parse, read_object
 
 FORMS: dict[str, type[ChatRequest] | type[CompletionRequest]] = {
     "/v1/chat/completions": ChatRequest,
@@ -87,18 +86,13 @@ class Gateway:
 
     def _read(self, form: Any, raw: bytes) -> tuple[ChatRequest | CompletionRequest, str]:
         try:
-            body = json.loads(raw)
-        except (ValueError, RecursionError) as error:
-            raise Refusal(400, "The body is not JSON.", None) from error
-        if not isinstance(body, dict):
-            raise Refusal(400, "The body is not a JSON object.", None)
-        name = body.get("model")
-        if not isinstance(name, str) or name not in self._names:
-            raise unknown_model()
-        try:
-            return parse(form, raw), name
+            body = read_object(raw)
+            name = body.get("model")
+            if not isinstance(name, str) or name not in self._names:
+                raise unknown_model()
+            return parse(form, body), name
         except RequestError as error:
-            raise Refusal(error.status, error.message, None) from error
+            raise Refusal(error.status, error.message, error.code, param=error.param) from error
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         raw = b""

@@ -33,5 +33,5 @@ def check_shield(shield: Shield, request: ChatRequest | CompletionRequest) -> No
     """
     if shield.down:
         raise Refusal(503, "Nothing can be answered now.", "serving.suppression_down", {"retry-after": "1"})
-    if shield.active and getattr(request, "logprobs", None):
+    if shield.active and request.top_tokens is not None:
         raise Refusal(400, "'logprobs' is not available now.", "serving.logprobs_suppressed")
