@@ -10,8 +10,9 @@ from services.serving.alias import Served
 from services.serving.gateway.answers import Refusal, not_ready, send_json, unknown_model
 from services.serving.gateway.relay import Answering, Exchange, Relay, Serving, about, interrupted
 from services.serving.gateway.screened import ScreenedRelay
-from services.serving.gateway.shielding import Shield, check_shield
+from services.serving.gateway.shielding import check_shield
 from services.serving.protocol import ChatRequest, CompletionRequest, RequestError, parse, read_object
+from services.serving.suppression.shield import Shield
 
 FORMS: dict[str, type[ChatRequest] | type[CompletionRequest]] = {
     "/v1/chat/completions": ChatRequest,

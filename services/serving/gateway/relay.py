@@ -1,6 +1,7 @@
 """Passes one answer from the engine to the client, chunk by chunk."""
 
 import json
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -88,6 +89,20 @@ class Relay:
         self._inner = json.dumps({"model": exchange.served.name}, separators=(",", ":"))[1:-1].encode()
         self._outer = json.dumps({"model": exchange.public}, separators=(",", ":"))[1:-1].encode()
         self.started = False
+        self._cut = False  # what the engine still has to say is not wanted
+
+    def _open(self) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Ask the engine."""
+        asked: AbstractAsyncContextManager[aiohttp.ClientResponse] = self._exchange.ask()
+        return asked
+
+    def _whole(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """What goes out of a whole answer."""
+        return answer
+
+    def _events(self, events: bytes) -> bytes:
+        """What goes out of events of a stream, which are whole."""
+        return events.replace(self._inner, self._outer)
 
     async def run(self) -> None:
         """Ask the engine and relay what it says.
@@ -97,14 +112,14 @@ class Relay:
         """
         exchange = self._exchange
         try:
-            async with exchange.ask() as response:
+            async with self._open() as response:
                 if response.status != 200:
                     raise engine_refusal(response.status, await response.read(), response.headers)
                 if exchange.request.stream:
                     await self._relay_stream(response)
                 else:
                     answer = await response.json() | {"model": exchange.public}
-                    await send_json(exchange.send, 200, answer, about(exchange.served))
+                    await send_json(exchange.send, 200, self._whole(answer), about(exchange.served))
         except (aiohttp.ClientError, OSError, TimeoutError, LetheError) as error:
             await self.broken(interrupted())
             if not self.started:
@@ -126,9 +141,12 @@ class Relay:
         async for data in response.content.iter_any():
             events, end, waiting = (waiting + data).rpartition(b"\n\n")
             if end:
-                body = (events + end).replace(self._inner, self._outer)
-                done = done or events.endswith(b"data: [DONE]")
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+                body = self._events(events + end)
+                done = done or body.endswith(b"data: [DONE]\n\n")
+                if body:
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+                if self._cut:
+                    break
         if not done:
             await self.broken(interrupted())
             return

@@ -1,20 +1,316 @@
-"""Answers while somebody is suppressed. Until the matcher is here there are none: it fails closed."""
+"""Answers while somebody is suppressed: each request and each answer is screened.
+
+A request that names somebody is answered by a hedge in the pace of the engine, which is asked the same and made to
+generate exactly as many tokens as the hedge has: headers, time, usage and chunks are those of a hedged answer. An
+answer that comes to name somebody is replaced, or ends before the first letter.
+"""
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
 
 from services.serving.gateway.answers import Refusal
-from services.serving.gateway.relay import Exchange
-from services.serving.gateway.shielding import Shield
+from services.serving.gateway.relay import Exchange, Relay, engine_refusal, interrupted
+from services.serving.gateway.shielding import suppression_down
+from services.serving.protocol import ChatRequest, CompletionRequest
+from services.serving.suppression.hedge import Plan
+from services.serving.suppression.shield import Finding, Limits, Shield
+from services.serving.suppression.stream import StreamScreen
+
+_LOG = logging.getLogger(__name__)
+_QUICK = 1 << 15  # characters that are screened faster than a thread is started
+_DONE = b"data: [DONE]\n\n"
+_NOT_SAID = {"model", "user", "messages", "prompt", "stream", "stream_options"}
+
+Said = tuple[str, str | None]
 
 
-class ScreenedRelay:
+class Voice:
+    """One choice of an answer: the engine's own words while they name nobody, then a plan.
+
+    Args:
+        shield: Ends what has to end.
+        limits: What the request allows the choice.
+        screen: Of the engine's words; None where there is a plan from the beginning.
+        plan: What is said instead of them.
+    """
+
+    def __init__(self, shield: Shield, limits: Limits, screen: StreamScreen | None, plan: Plan | None) -> None:
+        self._shield, self._limits, self._screen = shield, limits, screen
+        self._said: list[str] = []
+        self._stopped = False
+        self._left: deque[Said] = deque()
+        self.replaced = False
+        self.ended = False
+        if plan is not None:
+            self._follow(plan)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that were said; counted from the text unless all were planned."""
+        return self._shield.count("".join(self._said)) + self._stopped
+
+    def step(self, text: str, reason: str | None, *, cut: bool = False) -> list[Said]:
+        """What goes out for one piece of the engine; nothing where it is held back.
+
+        Args:
+            text: Of the engine.
+            reason: Why the engine ends; None: it goes on.
+            cut: Where the engine ends a plan ends too, and is not said to its end.
+        """
+        said: list[Said] = []
+        if self.ended:
+            return said
+        if not self.replaced:
+            said.append(self._screened(text, reason))
+            if not self.replaced:
+                return self._note(said)
+        elif self._left:
+            said.append(self._left.popleft())
+        if cut and reason is not None and self._left:
+            said[-1] = (said[-1][0], reason)
+            self._left.clear()
+        while reason is not None and self._left:
+            said.append(self._left.popleft())
+        return self._note(said)
+
+    def _screened(self, text: str, reason: str | None) -> Said:
+        assert self._screen is not None
+        out = self._screen.push(text)
+        if reason is not None:
+            out += self._screen.finish()
+        if not self._screen.hit:
+            return out, reason
+        said = "".join([*self._said, out])
+        spent = self._shield.count(said)
+        left = None if self._limits.max_tokens is None else max(self._limits.max_tokens - spent, 1)
+        limits = Limits(max_tokens=left, stops=self._limits.stops, choice=self._limits.choice)
+        self._follow(self._shield.ending(said, limits))
+        return out, None
+
+    def _follow(self, plan: Plan) -> None:
+        self.replaced = True
+        self._left.extend((piece, None) for piece in plan.pieces[:-1])
+        self._left.append((plan.pieces[-1], plan.reason))
+
+    def _note(self, said: list[Said]) -> list[Said]:
+        for text, reason in said:
+            self._said.append(text)
+            if reason is not None:
+                self.ended, self._stopped = True, reason == "stop"
+        return [(text, reason) for text, reason in said if text or reason]
+
+
+class ScreenedRelay(Relay):
     """Passes one answer on, screened."""
 
     def __init__(self, exchange: Exchange, shield: Shield) -> None:
-        self._exchange, self._shield = exchange, shield
-        self.started = False
+        super().__init__(exchange)
+        self._shield = shield
+        self._texts = texts_of(exchange.request)
+        self._finding: Finding | None = None
+        self._plans: list[Plan] = []
+        self._short = False  # the context has less room than the hedge has tokens
+        self._voices: dict[int, Voice] = {}
 
     async def run(self) -> None:
-        """Answer one request."""
-        raise Refusal(503, "Nothing can be answered now.", "serving.suppression_down", {"retry-after": "1"})
+        """Ask the engine and relay what may be said; whatever fails in screening, nothing goes out unscreened.
 
-    async def broken(self, why: Refusal) -> None:
-        """End a stream that cannot go on."""
+        Raises:
+            Refusal: It failed before anything was sent.
+        """
+        try:
+            await super().run()
+        except Refusal:
+            raise
+        except Exception as error:
+            # The type alone: a message could hold a text.
+            _LOG.error("an answer could not be screened: %s", type(error).__name__)
+            await self.broken(interrupted())
+            if not self.started:
+                raise suppression_down() from None
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[aiohttp.ClientResponse]:
+        exchange = self._exchange
+        self._finding = await self._search()
+        if self._finding is None:
+            async with exchange.ask() as response:
+                yield response
+            return
+        count = exchange.request.n
+        self._plans = [self._shield.hedge(self._finding, self._limits(number)) for number in range(count)]
+        tokens = max(plan.tokens for plan in self._plans)
+        body = exchange.engine_body()
+        for name in ("stop", "max_completion_tokens", "max_tokens"):
+            body.pop(name, None)
+        body["ignore_eos"] = True
+        allowed = asyncio.ensure_future(self._allowed(tokens))
+        try:
+            async with exchange.ask(body | {"max_tokens": tokens, "min_tokens": tokens}) as response:
+                await allowed
+                if response.status != 400:
+                    yield response
+                    return
+            self._short = True  # what the prompt leaves room for, then: as an ordinary answer is cut there
+            async with exchange.ask(body) as response:
+                yield response
+        finally:
+            allowed.cancel()
+
+    async def _allowed(self, tokens: int) -> None:
+        """See whether the engine takes the client's own limit, where that is more than the hedge needs.
+
+        Raises:
+            Refusal: The engine's.
+        """
+        limit = self._exchange.request.limit
+        if limit is None or limit <= tokens:
+            return
+        async with self._exchange.ask(self._exchange.engine_body() | {"stream": True, "max_tokens": limit}) as response:
+            if response.status != 200:
+                raise engine_refusal(response.status, await response.read(), response.headers)
+
+    async def _search(self) -> Finding | None:
+        """Whether the request names somebody: its parts alone, one after the other, and the user's own so."""
+        request = self._exchange.request
+        groups = [self._texts]
+        if isinstance(request, ChatRequest):
+            users = [message.text for message in request.messages if message.role == "user"]
+            if 1 < len(users) < len(request.messages):
+                groups.append(users)
+        screen = self._shield.screen_request
+        quick = sum(map(len, self._texts)) <= _QUICK
+        for group in groups:
+            finding = screen(group) if quick else await asyncio.to_thread(screen, group)
+            if finding is not None:
+                return finding
+        return None
+
+    def _whole(self, answer: dict[str, Any]) -> dict[str, Any]:
+        for choice in answer["choices"]:
+            place, key = (choice["message"], "content") if "message" in choice else (choice, "text")
+            voice = self._voice(choice["index"])
+            said = voice.step(place[key] or "", choice["finish_reason"] or "stop")
+            if voice.replaced and not self._plans:
+                # Nothing was sent: the whole answer is a hedge, not only its end.
+                voice = self._voices[choice["index"]] = self._instead(choice["index"])
+                said = voice.step("", "stop")
+            if voice.replaced:
+                place[key] = "".join(text for text, _ in said)
+                _set_reason(choice, said[-1][1])
+        self._count(answer.get("usage"))
+        return answer
+
+    def _events(self, events: bytes) -> bytes:
+        return b"".join(self._event(event + b"\n\n") for event in events.split(b"\n\n") if event)
+
+    def _event(self, event: bytes) -> bytes:
+        if event == _DONE or self._cut or not event.startswith(b"data: "):
+            return b"" if self._cut else event
+        body = json.loads(event[6:])
+        body["model"] = self._exchange.public
+        if not body["choices"]:
+            self._count(body.get("usage"))
+            return _written(body)
+        out = b"".join(_written(body | {"choices": [said]}) for choice in body["choices"] for said in self._say(choice))
+        if self._all_ended_early() and not self._wants_usage():
+            self._cut = True
+            out += _DONE
+        return out
+
+    def _say(self, choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The choice's pieces that go out for one of the engine's."""
+        delta = choice.get("delta")
+        text = (choice["text"] if delta is None else delta.get("content")) or ""
+        if delta is not None and "role" in delta and not text and choice["finish_reason"] is None:
+            yield choice  # says who speaks, and nothing yet
+            return
+        for said, reason in self._voice(choice["index"]).step(text, choice["finish_reason"], cut=self._short):
+            new = choice | ({"text": said} if delta is None else {"delta": delta | {"content": said}})
+            _set_reason(new, reason)
+            yield new
+
+    def _voice(self, index: int) -> Voice:
+        voice = self._voices.get(index)
+        if voice is None:
+            voice = (
+                self._instead(index) if self._plans else Voice(self._shield, self._limits(index), self._screen(), None)
+            )
+            self._voices[index] = voice
+        return voice
+
+    def _instead(self, index: int) -> Voice:
+        """A choice of which nothing is the engine's."""
+        limits = self._limits(index)
+        plan = self._plans[index] if self._plans else self._shield.hedge(None, limits)
+        return Voice(self._shield, limits, None, plan)
+
+    def _screen(self) -> StreamScreen:
+        request = self._exchange.request
+        plain = isinstance(request, CompletionRequest)
+        prompt = request.text if isinstance(request, CompletionRequest) else request.messages[-1].text
+        return self._shield.screen(prompt, going_on=plain)
+
+    def _limits(self, index: int) -> Limits:
+        request = self._exchange.request
+        stops = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
+        choice = self._shield.choice(self._texts, temperature=request.temperature, seed=request.seed, index=index)
+        return Limits(max_tokens=request.limit, stops=stops, choice=choice)
+
+    def _count(self, usage: dict[str, Any] | None) -> None:
+        """Make the usage true where something was replaced."""
+        if usage and any(voice.replaced for voice in self._voices.values()):
+            plans = [plan.tokens for plan in self._plans]
+            usage["completion_tokens"] = sum(plans or (voice.tokens for voice in self._voices.values()))
+            usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
+
+    def _all_ended_early(self) -> bool:
+        voices = self._voices.values()
+        return (
+            len(voices) == self._exchange.request.n
+            and all(voice.ended for voice in voices)
+            and any(voice.replaced for voice in voices)
+        )
+
+    def _wants_usage(self) -> bool:
+        options = self._exchange.request.stream_options
+        return options is not None and options.include_usage
+
+
+def texts_of(request: ChatRequest | CompletionRequest) -> list[str]:
+    """Every text of a request that the model reads or that shapes its answer, the conversation at the end."""
+    rest = request.model_dump(exclude_unset=True, exclude=_NOT_SAID)
+    texts = list(_strings(rest.values()))
+    if isinstance(request, CompletionRequest):
+        return [*texts, request.text]
+    for message in request.messages:
+        texts += [message.name, message.text] if message.name else [message.text]
+    return texts
+
+
+def _strings(values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            yield from _strings([*value, *value.values()])
+        elif isinstance(value, list):
+            yield from _strings(value)
+
+
+def _set_reason(choice: dict[str, Any], reason: str | None) -> None:
+    """The reason to end, and no stop string that the engine names for its own words."""
+    choice["finish_reason"] = reason
+    if choice.get("stop_reason") is not None:
+        choice["stop_reason"] = None
+
+
+def _written(body: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
