@@ -155,6 +155,9 @@ class TelemetrySettings(_Group):
     exporter: Literal["none", "console", "otlp"] = Field("none", description="Where traces, metrics and logs go.")
     endpoint: str = Field("http://127.0.0.1:4318", description="OTLP over HTTP, without the /v1/… part.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    suppressed_step_s: float = Field(
+        600.0, gt=0, description="The count of suppressed answers is told once in so many seconds, not at each answer."
+    )
 
 
 class CorpusSettings(_Group):
