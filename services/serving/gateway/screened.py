@@ -163,6 +163,7 @@ class ScreenedRelay(Relay):
                 yield response
         finally:
             allowed.cancel()
+            await asyncio.gather(allowed, return_exceptions=True)
 
     async def _allowed(self, tokens: int) -> None:
         """See whether the engine takes the client's own limit, where that is more than the hedge needs.
@@ -194,6 +195,9 @@ class ScreenedRelay(Relay):
         return None
 
     def _whole(self, answer: dict[str, Any]) -> dict[str, Any]:
+        if self._short:
+            tokens = answer["usage"]["completion_tokens"] // len(self._plans)
+            self._plans = [plan.cut(tokens) for plan in self._plans]
         for choice in answer["choices"]:
             place, key = (choice["message"], "content") if "message" in choice else (choice, "text")
             voice = self._voice(choice["index"])
@@ -238,13 +242,10 @@ class ScreenedRelay(Relay):
             yield new
 
     def _voice(self, index: int) -> Voice:
-        voice = self._voices.get(index)
-        if voice is None:
-            voice = (
-                self._instead(index) if self._plans else Voice(self._shield, self._limits(index), self._screen(), None)
-            )
-            self._voices[index] = voice
-        return voice
+        if index not in self._voices:
+            own = None if self._plans else Voice(self._shield, self._limits(index), self._screen(), None)
+            self._voices[index] = own or self._instead(index)
+        return self._voices[index]
 
     def _instead(self, index: int) -> Voice:
         """A choice of which nothing is the engine's."""
@@ -266,7 +267,7 @@ class ScreenedRelay(Relay):
 
     def _count(self, usage: dict[str, Any] | None) -> None:
         """Make the usage true where something was replaced."""
-        if usage and any(voice.replaced for voice in self._voices.values()):
+        if usage and not self._short and any(voice.replaced for voice in self._voices.values()):
             plans = [plan.tokens for plan in self._plans]
             usage["completion_tokens"] = sum(plans or (voice.tokens for voice in self._voices.values()))
             usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]

@@ -59,6 +59,10 @@ class Plan:
         """As an engine counts them: the one that ends the answer is among them."""
         return len(self.pieces)
 
+    def cut(self, tokens: int) -> "Plan":
+        """As it is where there is room for so many tokens only."""
+        return self if tokens >= self.tokens else Plan(self.pieces[:tokens], "length")
+
 
 class Tokens:
     """The base's own tokenizer."""
@@ -97,9 +101,13 @@ class Words:
 
 def plan(text: str, encoding: Encoding, *, max_tokens: int | None, stops: Sequence[str]) -> Plan:
     """The answer as the engine would have made it, token by token: the same limits, the same reason to end."""
+    tokens = encoding.encode(text)
+    if encoding.decode(tokens, skip_special_tokens=True).strip() != text.strip():
+        encoding = Words()  # a vocabulary without these words
+        tokens = encoding.encode(text)
     stream = TextStream(encoding, stops)
     pieces: list[str] = []
-    for token in encoding.encode(text):
+    for token in tokens:
         full = max_tokens is not None and len(pieces) + 1 >= max_tokens
         pieces.append(stream.push(token, last=full))
         if stream.stopped or full:
