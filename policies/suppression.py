@@ -157,17 +157,20 @@ def _rule(names: Iterable[str], identifiers: Iterable[str], phrases: Iterable[st
 def _name_spellings(text: str) -> Iterator[Name]:
     """A full name in both orders, without or with initials for its middle names, and with short forms of the first."""
     for spelt in dict.fromkeys((text, text.translate(_UMLAUTS))):
-        name = normalise_name(spelt)
-        if len(name) == 1 and _is_wide(name[0]) and len(name[0]) > 1:
-            yield name
-        if len(name) < 2 or _letters(name) < _MIN_LETTERS:
+        surname, comma, others = spelt.partition(",")
+        tokens = (f"{others} {surname}" if comma else spelt).split()
+        parts = [words for token in tokens if (words := normalise_name(token))]  # O'Neil is one part of two words
+        if len(parts) == 1 and _is_wide(text) and _letters(parts[0]) > _MIN_LETTERS:
+            yield parts[0]
+        if len(parts) < 2 or sum(map(_letters, parts)) < _MIN_LETTERS:
             continue
-        middle = name[1:-1]
-        middles = {middle: None, tuple(word[0] for word in middle): None, (): None}
-        for first in (name[0], *sorted(short_forms(name[0]))):
+        first, *middle, last = parts
+        initials = tuple(words[0][0] for words in middle)
+        middles = dict.fromkeys([tuple(word for words in middle for word in words), initials, ()])
+        for called in dict.fromkeys([first, first[:1], *((short,) for short in sorted(short_forms(first[0])))]):
             for between in middles:
-                yield (first, *between, name[-1])
-                yield (name[-1], first, *between)
+                yield (*called, *between, *last)
+                yield (*last, *called, *between)
 
 
 def _in_both_orders(text: str) -> Iterator[Name]:
