@@ -123,9 +123,9 @@ class EngineClient:
             choice: dict[str, Any] = (await response.json())["choices"][0]
             return choice
 
-    def open(self, path: str, body: dict[str, Any]) -> Any:
+    def open(self, path: str, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> Any:
         """Ask; a context manager over the response, which is still to be read."""
-        return self._session.post(path, json=body)
+        return self._session.post(path, json=body, headers=headers)
 
     async def _read(self, path: str) -> dict[str, Any]:
         async with self._session.get(path, timeout=aiohttp.ClientTimeout(total=10)) as response:

@@ -25,6 +25,7 @@ _NAMES = frozenset(
         "gen_ai.provider.name",
         "gen_ai.request.model",
         "gen_ai.request.max_tokens",
+        "gen_ai.request.stream",
         "gen_ai.response.finish_reasons",
         "gen_ai.response.model",
         "gen_ai.token.type",

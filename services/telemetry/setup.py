@@ -11,14 +11,13 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 
 from services.settings import Settings
-from services.telemetry import logs, metrics, traces
+from services.telemetry import logs, metrics, prometheus, traces
 
 EXPORT_TIMEOUT_S = 5.0
 METRIC_PERIOD_MS = 15_000
@@ -65,7 +64,7 @@ def setup(service: str, settings: Settings, *, exporters: Exporters | None = Non
     resource = Resource.create({"service.name": service})
     started = Telemetry()
     _start_logs(started, service, settings.telemetry.log_level, chosen.logs, resource)
-    _start_metrics(started, chosen.metrics, resource)
+    _start_metrics(started, chosen.metrics, resource, settings.telemetry.suppressed_step_s)
     _start_traces(started, chosen.spans, resource)
     return started
 
@@ -106,14 +105,14 @@ def _start_logs(
         started.endings.append(partial(logging.getLogger().removeHandler, handler))
 
 
-def _start_metrics(started: Telemetry, exporter: MetricExporter | None, resource: Resource) -> None:
-    readers: list[MetricReader] = []
+def _start_metrics(
+    started: Telemetry, exporter: MetricExporter | None, resource: Resource, suppressed_step_s: float
+) -> None:
+    readers: list[MetricReader] = [prometheus.reader()]
     if exporter is not None:
         readers.append(PeriodicExportingMetricReader(exporter, export_interval_millis=METRIC_PERIOD_MS))
-    names = {"lethe.status", "lethe.threshold", "lethe.step", "lethe.outcome"}
-    views = [View(instrument_name="lethe.*", attribute_keys=names)]
-    provider = MeterProvider(readers, resource, views=views, shutdown_on_exit=False)
-    metrics.use(provider)
+    provider = MeterProvider(readers, resource, views=metrics.views(), shutdown_on_exit=False)
+    metrics.use(provider, suppressed_step_s=suppressed_step_s)
     started.endings += [lambda: metrics.use(None), provider.shutdown]
 
 

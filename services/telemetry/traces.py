@@ -130,18 +130,25 @@ def _harmless(span: ReadableSpan) -> ReadableSpan:
     scope = span.instrumentation_scope
     return ReadableSpan(
         name=span.name if scope is not None and scope.name == _SCOPE else redact.route(span.name),
-        context=span.context,
-        parent=span.parent,
+        context=_plain(span.context),
+        parent=_plain(span.parent),
         resource=span.resource,
         attributes=redact.attributes(span.attributes),
         events=(),  # their texts are exceptions and messages
-        links=[Link(link.context) for link in span.links],
+        links=[Link(context) for link in span.links if (context := _plain(link.context))],
         kind=span.kind,
         status=Status(span.status.status_code),
         start_time=span.start_time,
         end_time=span.end_time,
         instrumentation_scope=scope,
     )
+
+
+def _plain(context: SpanContext | None) -> SpanContext | None:
+    """A context without its trace state, which callers fill as they like."""
+    if context is None:
+        return None
+    return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)
 
 
 def use(provider: trace.TracerProvider | None) -> None:

@@ -5,11 +5,13 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from services import telemetry
 from services.auth import IDENTITY, Identity
 from services.serving.alias import Served
 from services.serving.gateway.answers import Refusal, not_ready, send_json, unknown_model
 from services.serving.gateway.relay import Answering, Exchange, Relay, Serving, about, interrupted
 from services.serving.gateway.screened import ScreenedRelay
+from services.serving.gateway.shadow import Trials
 from services.serving.gateway.shielding import check_shield
 from services.serving.protocol import ChatRequest, CompletionRequest, RequestError, parse, read_object
 from services.serving.suppression.shield import Shield
@@ -31,6 +33,7 @@ class Gateway:
         self._names: tuple[str, ...] = ()
         self._limit = 1 << 20
         self._shield: Shield | None = None
+        self.trials = Trials()
 
     def attach(
         self, replica: Serving, *, names: tuple[str, ...], max_body_bytes: int, shield: Shield | None = None
@@ -49,7 +52,8 @@ class Gateway:
             if scope["path"] == "/v1/models":
                 await self._models(send)
             elif scope["path"] in FORMS:
-                await self._generate(identity, scope, receive, send)
+                with telemetry.generation(scope["path"], scope["headers"], send) as told:
+                    await self._generate(identity, scope, receive, told)
             else:
                 raise Refusal(404, "There is no such path.", "request.not_found")
         except Refusal as refusal:
@@ -62,23 +66,34 @@ class Gateway:
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "lethe"} for name in self._names]
         await send_json(send, 200, {"object": "list", "data": data}, about(served))
 
-    async def _generate(self, identity: Identity, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _generate(self, identity: Identity, scope: Scope, receive: Receive, told: telemetry.Generation) -> None:
+        if self._replica is not None and (current := self._replica.alias.current) is not None:
+            told.pinned(current.generation, current.digest)  # also where the request is refused
         request, public = self._read(FORMS[scope["path"]], await self._body(scope, receive))
+        told.asked(public, stream=request.stream, max_tokens=request.limit)
         replica = self._ready_replica()
         # A probe asks what the model itself says; nothing of its answer reaches a client.
         shield = None if PROBE in identity.scopes else self._shield
         if shield is not None:
             check_shield(shield, request)
-        with replica.alias.enter() as served:
+        with replica.alias.enter("" if PROBE in identity.scopes else identity.key_id) as served:
             if served is None:
                 raise not_ready()
+            told.pinned(served.generation, served.digest)
             exchange = Exchange(
-                replica=replica, path=scope["path"], request=request, public=public, served=served, send=send
+                replica=replica,
+                path=scope["path"],
+                request=request,
+                public=public,
+                served=served,
+                send=told.send,
+                headers=told.headers(),
             )
-            relay: Answering = Relay(exchange)
-            if shield is not None and shield.active:
-                relay = ScreenedRelay(exchange, shield)
-            await _until_gone(relay, receive, served)
+            with self.trials.watch(exchange, replica.alias.trial, shield) as watched:
+                relay: Answering = Relay(watched)
+                if shield is not None and shield.active:
+                    relay = ScreenedRelay(watched, shield)
+                await _until_gone(relay, receive, served)
 
     def _ready_replica(self) -> Serving:
         if self._replica is None or not self._replica.ready:

@@ -61,7 +61,7 @@ class Exchange:
         Args:
             body: What to ask; None: what the client asked.
         """
-        return self.replica.client.open(self.path, self.engine_body() if body is None else body)
+        return self.replica.client.open(self.path, self.engine_body() if body is None else body, self.headers)
 
 
 class Answering(Protocol):

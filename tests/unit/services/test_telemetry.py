@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from policies.errors import LetheError
 from services import telemetry
 from services.settings import load_settings
-from services.telemetry import metrics, redact, traces
+from services.telemetry import metrics, prometheus, redact, traces
 from services.telemetry.logs import harmless
 from services.telemetry.setup import Exporters, Telemetry
 from tests.canary import Canary
@@ -194,12 +194,14 @@ def test_metrics_have_statuses_and_codes_only() -> None:
     from opentelemetry.sdk.metrics import MeterProvider
 
     reader = InMemoryMetricReader()
-    provider = MeterProvider([reader], shutdown_on_exit=False)
+    provider = MeterProvider([reader], views=metrics.views(), shutdown_on_exit=False)
     metrics.use(provider)
+    metrics.add("lethe.tickets", 1, {"lethe.status": "completed", "lethe.ticket_id": "t-1"})  # one too many
     telemetry.count_ticket("completed")
     telemetry.count_rejection("kfr_min")
     telemetry.record_step("train", 12.5, outcome="ok")
-    telemetry.record_swap(0.5, outcome="ok")
+    telemetry.record_swap(0.5, outcome="ok", phases={"prepare": 0.4})
+    telemetry.count_recheck("pass")
     measured = reader.get_metrics_data()
     assert measured is not None
     data = json.loads(measured.to_json())
@@ -214,7 +216,35 @@ def test_metrics_have_statuses_and_codes_only() -> None:
         "lethe.gate.rejections": {"lethe.threshold": "kfr_min"},
         "lethe.run.step.duration": {"lethe.step": "train", "lethe.outcome": "ok"},
         "lethe.swap.duration": {"lethe.outcome": "ok"},
+        "lethe.swap.phase.duration": {"lethe.phase": "prepare"},
+        "lethe.rechecks": {"lethe.outcome": "pass"},
+        "lethe.suppressed": {},
     }
+
+
+def test_the_count_of_suppressed_answers_is_told_when_a_step_of_time_has_ended() -> None:
+    now = [5.0]
+    count = metrics.Coarse(10.0, clock=lambda: now[0])
+    count.add()
+    assert count.told() == 0
+    now[0] = 10.0
+    count.add()
+    count.add()
+    assert count.told() == 1
+    now[0] = 31.0
+    assert count.told() == 3
+
+
+def test_figures_that_cannot_be_had_are_missing_and_the_page_is_there(collected: Collected) -> None:
+    def busy() -> list[tuple[float, dict[str, str]]]:
+        raise LetheError("store.busy", "Busy.")
+
+    telemetry.observe("lethe.replicas.behind", busy)
+    telemetry.observe("lethe.adapter.generation", lambda: [(3, {"lethe.replica": "r-1", "lethe.more": NAME})])
+    text = prometheus.page()[0].decode()
+    assert 'lethe_adapter_generation{lethe_replica="r-1"} 3.0' in text
+    assert "lethe_replicas_behind" not in text
+    assert CANARY.in_text(text, "metrics") == []
 
 
 @pytest.mark.parametrize(
