@@ -5,6 +5,7 @@ never imported here.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import bentoml
 
@@ -14,6 +15,7 @@ from services.control import Control
 from services.control import start as start_control
 from services.intake.app import create_app
 from services.process import Running, Stop, TheStore
+from services.serving.figures import observe_fleet
 from services.settings import load_settings
 
 lifeline.hold()  # at import: BentoML's own supervisor imports this module too, and must not outlive ours
@@ -36,6 +38,7 @@ api = create_app(settings, open_store=the_store, on_change=_tell)
     name="lethe-intake",
     workers=1,  # state is per process: scale by replicas
     tracing=telemetry.BENTOML_TRACING,
+    metrics=telemetry.NO_BENTOML_METRICS,
     traffic={"timeout": 600},  # above the longest answer: it also cuts mounted apps off
     http={"host": settings.intake.host, "port": settings.intake.port},
 )
@@ -48,6 +51,7 @@ class Intake:
 
     def _start(self) -> Iterable[Stop]:
         control, stop = start_control(settings, the_store())
+        observe_fleet(the_store())
         _control.append(control)
         return [stop]
 
@@ -62,4 +66,7 @@ class Intake:
 
 
 # In front of BentoML's own routes too: /metrics and /docs.json need a key, the liveness paths do not.
-Intake.add_asgi_middleware(Guard, routes=lambda: api.routes, open_store=the_store)  # type: ignore[attr-defined]
+_service: Any = Intake
+_service.add_asgi_middleware(telemetry.HttpMetrics)
+_service.add_asgi_middleware(Guard, routes=lambda: api.routes, open_store=the_store)
+_service.add_asgi_middleware(telemetry.MetricsPage)

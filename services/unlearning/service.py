@@ -5,6 +5,7 @@ BentoML gives the process its port, health and metrics. torch is never imported 
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import bentoml
 
@@ -37,6 +38,7 @@ api = create_app(open_store=the_store)
     name="lethe-unlearning",
     workers=1,  # one GPU, one run at a time
     tracing=telemetry.BENTOML_TRACING,
+    metrics=telemetry.NO_BENTOML_METRICS,
     traffic={"timeout": 600},
     http={"host": settings.unlearning.host, "port": settings.unlearning.port},
 )
@@ -65,4 +67,7 @@ class Unlearning:
         self._running.stop()
 
 
-Unlearning.add_asgi_middleware(Guard, routes=lambda: api.routes, open_store=the_store)  # type: ignore[attr-defined]
+_service: Any = Unlearning
+_service.add_asgi_middleware(telemetry.HttpMetrics)
+_service.add_asgi_middleware(Guard, routes=lambda: api.routes, open_store=the_store)
+_service.add_asgi_middleware(telemetry.MetricsPage)
