@@ -279,14 +279,19 @@ def confirm(session: Session, *, at: datetime | None = None) -> list[str]:
 
 def pending(session: Session, ticket_id: str, *, enabled: bool) -> bool:
     """Whether some replica may still answer about the subject of an approved ticket."""
+    if not enabled:
+        return False
     rows = suppressions.active(session, ticket_id=ticket_id)
-    if any(row.confirmed_at is None for row in rows):
-        return True
-    return enabled and not rows and bool(list_desired(session))
+    return any(row.confirmed_at is None for row in rows) or (not rows and bool(list_desired(session)))
 
 
 def ensure(session: Session, *, enabled: bool, actor: str = ACTOR) -> None:
-    """Make up for what is missing: rows of suppressed tickets, the end of those that have ended."""
+    """Make up for what is missing: rows of suppressed tickets, the end of those that have ended.
+
+    Where the setting is off no replica applies a rule, so none is left standing that would say so.
+    """
+    for row in () if enabled else suppressions.active(session):
+        lift(session, row.ticket_id, actor=actor, why="switched_off")
     query = select(Ticket).where(Ticket.closed_at.is_(None))
     tickets = {ticket.ticket_id: ticket for ticket in session.scalars(query) if _wanted(ticket)}
     for row in suppressions.active(session):

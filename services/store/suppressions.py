@@ -19,6 +19,12 @@ def active(session: Session, *, base_digest: str | None = None, ticket_id: str |
     return list(session.scalars(query.order_by(Suppression.since, Suppression.suppression_id)))
 
 
+def listed(session: Session, *, ended: bool = False) -> list[Suppression]:
+    """Rows in force; with ``ended`` those that were lifted too."""
+    query = select(Suppression).order_by(Suppression.since, Suppression.suppression_id)
+    return list(session.scalars(query)) if ended else active(session)
+
+
 def of_ticket(session: Session, ticket_id: str) -> list[Suppression]:
     """Every row of a ticket, lifted ones too, in the order in which they began."""
     query = select(Suppression).where(Suppression.ticket_id == ticket_id)
