@@ -251,9 +251,12 @@ class Guard:
 
 
 def token_of(connection: HTTPConnection) -> str | None:
-    """The token of ``Authorization: Bearer …`` or ``X-API-Key``."""
-    kind, _, value = connection.headers.get("authorization", "").partition(" ")
-    return value.strip() if kind.lower() == "bearer" else connection.headers.get("x-api-key")
+    """The token of ``Authorization: Bearer …`` or ``X-API-Key``; of two, none: a proxy may have looked at the other."""
+    bearers, keys = connection.headers.getlist("authorization"), connection.headers.getlist("x-api-key")
+    if len(bearers) + len(keys) != 1:
+        return None
+    kind, _, value = "".join(bearers).partition(" ")
+    return value.strip() if kind.lower() == "bearer" else "".join(keys) or None
 
 
 def scope_of(routes: Iterable[BaseRoute], scope: Scope) -> str:
