@@ -20,6 +20,7 @@ AREAS: dict[str, tuple[str, str]] = {
     "policy": ("services.commands.policy", "Check, list and show policy packs."),
     "subject": ("services.commands.subject", "Find a person's records in a corpus; measure the search."),
     "ticket": ("services.commands.ticket", "Submit, list, show, approve, deny and hold erasure tickets."),
+    "suppression": ("services.commands.suppression", "List and show who is suppressed in answers, by ticket."),
     "run": ("services.commands.run", "List, show and cancel unlearning runs."),
     "verify": ("services.commands.verify", "Score answers: KFR, KRR, LS."),
     "release": ("services.commands.release", "List and show released adapters."),

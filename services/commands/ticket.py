@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from services.client import ServiceClient
 
-app = typer.Typer(no_args_is_help=True, help="Submit, list, show, approve, deny and hold erasure tickets.")
+app = typer.Typer(no_args_is_help=True, help="Submit, list, show, approve, deny, hold and restrict erasure tickets.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 TicketId = Annotated[str, typer.Argument(help="The ticket's id (t-…).")]
@@ -126,6 +126,18 @@ def release_hold(ticket_id: TicketId, reason: MaybeReason = None, as_json: Json 
 
 
 @app.command()
+def restrict(ticket_id: TicketId, reason: Reason, as_json: Json = False) -> None:
+    """Have the subject suppressed in answers until `unrestrict`, whether the request is approved or not."""
+    _act(ticket_id, "restrict", {"reason": reason}, as_json)
+
+
+@app.command()
+def unrestrict(ticket_id: TicketId, reason: Reason, as_json: Json = False) -> None:
+    """End a restriction, of which the subject was told before; what an approval began goes on."""
+    _act(ticket_id, "unrestrict", {"reason": reason}, as_json)
+
+
+@app.command()
 def cancel(ticket_id: TicketId, reason: MaybeReason = None, as_json: Json = False) -> None:
     """Withdraw a request."""
     _act(ticket_id, "cancel", {"reason": reason}, as_json)
@@ -176,7 +188,15 @@ def _is_last(intake: "ServiceClient", ticket_id: str, event: dict[str, Any]) -> 
 def _act(ticket_id: str, path: str, body: dict[str, Any], as_json: bool) -> None:
     with client() as intake:
         done = intake.post(f"/v1/tickets/{ticket_id}/{path}", {k: v for k, v in body.items() if v is not None})
-    _show(as_json, done, f"{done['ticket_id']}: {done['status']}")
+    _show(as_json, done, f"{done['ticket_id']}: {done['status']}, {_suppressed(done['suppression'])}")
+
+
+def _suppressed(state: dict[str, Any]) -> str:
+    """Suppressed is not erased: it is said by its own word."""
+    at = {"pending": "since", "confirmed": "confirmed_at", "lifted": "lifted_at"}.get(state["state"])
+    moment = f" at {state[at][:19]}" if at else ""
+    reason = f" ({state['reason']})" if state["reason"] else ""
+    return f"suppression {state['state']}{moment}{reason}"
 
 
 def _show(as_json: bool, data: dict[str, Any], text: str) -> None:
@@ -199,6 +219,7 @@ def _told(ticket: dict[str, Any]) -> str:
         f"  approvals  {len(ticket['approvals'])} of {ticket['approvals_needed']}",
         f"  pack       {ticket['regime']} {ticket['pack_version']} {(ticket['pack_digest'] or '')[:12]}",
     ]
+    lines.append(f"  answers    {_suppressed(ticket['suppression'])}")
     if ticket["reason_code"]:
         lines.append(f"  reason     {ticket['reason_code']}")
     if ticket["forget_set"]:

@@ -34,6 +34,7 @@ from services.intake.views import (
     detail,
     events,
     summary,
+    suppressed,
 )
 from services.settings import Settings
 from services.store.engine import Store
@@ -126,7 +127,14 @@ def create_app(
     the_store = open_store or lru_cache(maxsize=1)(lambda: open_installation(settings).open_store())
 
     def the_desk() -> Desk:
-        return Desk(the_store(), Packs(settings.policy), zone=settings.policy.zone, on_change=on_change, clock=clock)
+        return Desk(
+            the_store(),
+            Packs(settings.policy),
+            zone=settings.policy.zone,
+            suppress=settings.serving.suppression,
+            on_change=on_change,
+            clock=clock,
+        )
 
     _add_filing(app, the_desk, clock)
     _add_acts(app, the_desk)
@@ -193,11 +201,16 @@ def _add_acts(app: FastAPI, desk: Callable[[], Desk]) -> None:
     def act(path: str) -> Callable[[F], F]:
         return app.post(f"/v1/tickets/{{ticket_id}}/{path}", response_model=Acted, responses=_ERRORS, tags=["acts"])
 
+    def acted(ticket_id: str, status: str) -> Acted:
+        with desk().store.read() as session:
+            state = suppressed(session, get_ticket(session, ticket_id))
+        return Acted(ticket_id=ticket_id, status=status, suppression=state)
+
     @act("identity")
     @requires("tickets:decide")
     def identity(ticket_id: str, body: EvidenceBody, who: Who) -> Acted:
         """Record how the requester was recognised, or that it failed: a reference, never the evidence itself."""
-        return Acted(ticket_id=ticket_id, status=desk().verify_identity(ticket_id, body, who))
+        return acted(ticket_id, desk().verify_identity(ticket_id, body, who))
 
     @act("approve")
     @requires("tickets:decide")
@@ -205,27 +218,37 @@ def _add_acts(app: FastAPI, desk: Callable[[], Desk]) -> None:
         """Approve; where the pack needs several, each counts once for each person."""
         said = body or ApproveBody()
         status = desk().approve(ticket_id, who, ground=said.ground, version=said.version)
-        return Acted(ticket_id=ticket_id, status=status)
+        return acted(ticket_id, status)
 
     @act("deny")
     @requires("tickets:decide")
     def deny(ticket_id: str, body: ReasonBody, who: Who) -> Acted:
         """Deny, with a reason."""
-        return Acted(ticket_id=ticket_id, status=desk().deny(ticket_id, who, reason=body.reason, version=body.version))
+        return acted(ticket_id, desk().deny(ticket_id, who, reason=body.reason, version=body.version))
 
     @act("hold")
     @requires("tickets:decide")
     def hold(ticket_id: str, body: ReasonBody, who: Who) -> Acted:
         """Put under a legal hold; a run that works on it is cancelled and the others of it planned again."""
-        return Acted(ticket_id=ticket_id, status=desk().hold(ticket_id, who, reason=body.reason, version=body.version))
+        return acted(ticket_id, desk().hold(ticket_id, who, reason=body.reason, version=body.version))
 
     @act("release-hold")
     @requires("tickets:decide")
     def release_hold(ticket_id: str, who: Who, body: OptionalReasonBody | None = None) -> Acted:
         """End a hold; everything is decided again."""
-        return Acted(
-            ticket_id=ticket_id, status=desk().release_hold(ticket_id, who, reason=body.reason if body else None)
-        )
+        return acted(ticket_id, desk().release_hold(ticket_id, who, reason=body.reason if body else None))
+
+    @act("restrict")
+    @requires("tickets:decide")
+    def restrict(ticket_id: str, body: ReasonBody, who: Who) -> Acted:
+        """Have the subject suppressed in answers until this is ended, whether the request is approved or not."""
+        return acted(ticket_id, desk().restrict(ticket_id, who, reason=body.reason, version=body.version))
+
+    @act("unrestrict")
+    @requires("tickets:decide")
+    def unrestrict(ticket_id: str, body: ReasonBody, who: Who) -> Acted:
+        """End a restriction, of which the subject was told before; what an approval began goes on."""
+        return acted(ticket_id, desk().unrestrict(ticket_id, who, reason=body.reason, version=body.version))
 
     @act("cancel")
     @requires("tickets:decide")
@@ -233,19 +256,19 @@ def _add_acts(app: FastAPI, desk: Callable[[], Desk]) -> None:
         """Withdraw the request."""
         said = body or OptionalReasonBody()
         status = desk().cancel(ticket_id, who, reason=said.reason, version=said.version)
-        return Acted(ticket_id=ticket_id, status=status)
+        return acted(ticket_id, status)
 
     @act("retry")
     @requires("tickets:decide")
     def retry(ticket_id: str, who: Who, body: WithVersion | None = None) -> Acted:
         """Let a ticket whose run failed, was rejected or quarantined wait for a run again."""
-        return Acted(ticket_id=ticket_id, status=desk().retry(ticket_id, who, version=body.version if body else None))
+        return acted(ticket_id, desk().retry(ticket_id, who, version=body.version if body else None))
 
     @act("review")
     @requires("tickets:decide")
     def review(ticket_id: str, body: ReviewBody, who: Who) -> Acted:
         """Say which ambiguous matches are the subject's and which are a namesake's."""
-        return Acted(ticket_id=ticket_id, status=desk().review(ticket_id, who, confirm=body.confirm, deny=body.deny))
+        return acted(ticket_id, desk().review(ticket_id, who, confirm=body.confirm, deny=body.deny))
 
     @act("extend")
     @requires("tickets:decide")
@@ -258,7 +281,7 @@ def _add_acts(app: FastAPI, desk: Callable[[], Desk]) -> None:
             notice_sent_at=body.notice_sent_at,
             decided_by=who.actor,
         )
-        return Acted(ticket_id=ticket_id, status=desk().extend(ticket_id, extension, who))
+        return acted(ticket_id, desk().extend(ticket_id, extension, who))
 
 
 def _add_reading(app: FastAPI, desk: Callable[[], Desk], settings: Settings, clock: Callable[[], datetime]) -> None:

@@ -1,5 +1,6 @@
 """What the API says of a ticket. Nothing here identifies a person; ``identity`` is only for keys with that scope."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from policies.lifecycle import CLOSED_TICKET, TICKET, TicketStatus
-from services import sealing
+from services import sealing, suppression
 from services.intake import desk
 from services.request import request_of
 from services.store.runs import runs_of
@@ -75,6 +76,16 @@ class TicketSummary(_View):
     reason_code: str | None
 
 
+class SuppressionView(_View):
+    """Whether the subject is suppressed in answers (GDPR Art. 18); this is not erasure, and not told as such."""
+
+    state: str = Field(description="none, off (switched off when it was approved), pending, confirmed or lifted.")
+    since: AwareDatetime | None
+    confirmed_at: AwareDatetime | None = Field(description="When every replica with a lease applied it.")
+    lifted_at: AwareDatetime | None
+    reason: str | None = Field(description="approved, restriction, rollback or probe_failed.")
+
+
 class TicketView(TicketSummary):
     """Everything about a ticket that is no personal data."""
 
@@ -87,6 +98,7 @@ class TicketView(TicketSummary):
     pack_version: str | None
     pack_digest: str | None
     forget_set: dict[str, Any] | None = Field(description="Keyed digest and counts.")
+    suppression: SuppressionView
     matches: list[MatchView]
     runs: list[RunView]
     possible_duplicates: list[str]
@@ -117,6 +129,12 @@ class Acted(_View):
 
     ticket_id: str
     status: str
+    suppression: SuppressionView
+
+
+def suppressed(session: Session, ticket: Ticket) -> SuppressionView:
+    """Where the suppression of a ticket stands."""
+    return SuppressionView(**asdict(suppression.state_of(session, ticket)))
 
 
 def summary(ticket: Ticket, now: datetime) -> dict[str, Any]:
@@ -146,6 +164,7 @@ def detail(session: Session, ticket: Ticket, now: datetime, *, with_identity: bo
         pack_version=ticket.pack_version,
         pack_digest=ticket.pack_digest,
         forget_set={"digest": forget_set.digest, "counts": forget_set.counts} if forget_set else None,
+        suppression=suppressed(session, ticket),
         matches=[MatchView(record_id=m.record_id, reason=m.reason, decision=m.decision) for m in matches],
         runs=[run_view(run) for run in runs_of(session, ticket.ticket_id)],
         possible_duplicates=desk.possible_duplicates(session, ticket),

@@ -13,11 +13,12 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from policies.lifecycle import RunEvent, TicketEvent
-from services import audit, auth, keys
+from services import audit, auth, keys, suppression
 from services.installation import Installation, create_installation
 from services.intake.app import create_app
 from services.settings import Settings, load_settings
 from services.store.engine import Store
+from services.store.releases import add_release, init_desired, list_desired
 from services.store.runs import plan_run, transition_run
 from services.store.tables import AuditEntryRow, ForgetSet, MatchReview, Report, Run
 from services.store.tickets import transition_ticket
@@ -256,6 +257,44 @@ def test_deny_hold_release_and_cancel(api: Api) -> None:
     assert api.post(f"/{held}/cancel", {"reason": "withdrawn by phone"}).json()["status"] == "cancelled"
     known = api.file("known-hold", legal_hold=True)
     assert api.status(known) == "on_hold"
+
+
+def test_the_view_tells_suppression_by_its_own_name(api: Api) -> None:
+    ticket_id = api.file("suppressed", ground="withdrawn_consent")
+    nobody = {"since": None, "confirmed_at": None, "lifted_at": None, "reason": None}
+    assert api.get(f"/{ticket_id}").json()["suppression"] == {"state": "none", **nobody}
+    with api.store.write() as session:
+        if not list_desired(session):
+            first = add_release(
+                session, digest="0" * 64, base_digest="b" * 64, path="", watermark=(), verdict={}, actor="t"
+            )
+            init_desired(session, first, actor="t")
+    said = api.post(f"/{ticket_id}/restrict", {"reason": "she contests what it says"}).json()["suppression"]
+    assert (said["state"], said["reason"], said["since"][:10]) == ("pending", "restriction", "2026-03-10")
+    with api.store.write() as session:
+        suppression.confirm(session, at=NOW + timedelta(seconds=2))
+    shown = api.get(f"/{ticket_id}").json()
+    assert (shown["status"], shown["suppression"]["state"]) == ("awaiting_approval", "confirmed")
+    assert {"restrict", "unrestrict"} <= set(shown["allowed_events"])
+    assert (
+        api.post(f"/{ticket_id}/unrestrict", {"reason": "told on 3 March"}).json()["suppression"]["state"] == "lifted"
+    )
+    assert code(api.post(f"/{ticket_id}/unrestrict", {"reason": "again"})) == (409, "suppression.not_restricted")
+    approved = api.post(f"/{ticket_id}/approve").json()
+    assert (approved["status"], approved["suppression"]["state"]) == ("approved", "pending")
+    api.post(f"/{ticket_id}/cancel")
+    last = api.get(f"/{ticket_id}").json()["suppression"]
+    assert (last["state"], last["reason"], last["lifted_at"][:10]) == ("lifted", "approved", "2026-03-10")
+    events = [(one["event"], one["to_status"]) for one in api.get(f"/{ticket_id}/events").json()]
+    assert ("restrict", "awaiting_approval") in events
+    assert "contests" not in api.get(f"/{ticket_id}/events").text
+
+
+def test_a_restriction_needs_a_reason_a_known_person_and_the_scope(api: Api) -> None:
+    ticket_id = api.file("unknown", identity=None)
+    assert code(api.post(f"/{ticket_id}/restrict", {"reason": "why not"})) == (409, "lifecycle.guarded")
+    assert code(api.post(f"/{ticket_id}/restrict", {})) == (422, "request.invalid")
+    assert code(api.post(f"/{ticket_id}/restrict", {"reason": "why not"}, who=api.sender)) == (403, "auth.forbidden")
 
 
 def test_an_extension_moves_the_deadline_once_it_is_told(api: Api) -> None:
