@@ -18,7 +18,7 @@ def check_version(found: str, *, allowed: str = "") -> None:
         LetheError: ``serving.engine_version``.
     """
     version = found.partition("+")[0]
-    if version not in TESTED and allowed not in {version, found}:
+    if version not in TESTED and not (allowed and allowed in {version, found}):
         raise LetheError(
             "serving.engine_version",
             f"vLLM {found[:40]} was not tested with Lethe.",
