@@ -292,6 +292,7 @@ def ensure(session: Session, *, enabled: bool, actor: str = ACTOR) -> None:
     """
     for row in () if enabled else suppressions.active(session):
         lift(session, row.ticket_id, actor=actor, why="switched_off")
+    _remake(session, actor)
     query = select(Ticket).where(Ticket.closed_at.is_(None))
     tickets = {ticket.ticket_id: ticket for ticket in session.scalars(query) if _wanted(ticket)}
     for row in suppressions.active(session):
@@ -302,6 +303,29 @@ def ensure(session: Session, *, enabled: bool, actor: str = ACTOR) -> None:
             follow(session, ticket, enabled=enabled, actor=actor)
         except LetheError as error:  # one damaged request must not leave others unsuppressed
             _LOG.error("ticket %s cannot be suppressed: %s", ticket.ticket_id, error.code)
+
+
+def _remake(session: Session, actor: str) -> None:
+    """Rules that a lost key sealed are made anew: until then no replica can read them, and answers nobody."""
+    rows = suppressions.active(session)
+    if not rows or _opens(session, rows[0]):
+        return  # one key for all
+    for row in rows:
+        if not _opens(session, row):
+            suppressions.end([row], at=utc_now())
+            bump_suppression(session, row.base_digest)
+            session.flush()
+            _record(session, "lifted", row, {"why": "unreadable", "actor": actor}, utc_now())
+            if row.reason in (ROLLBACK, PROBE_FAILED):  # the others follow from the status of the ticket
+                suppress_again(session, row.ticket_id, row.reason, actor=actor)
+
+
+def _opens(session: Session, row: Suppression) -> bool:
+    try:
+        _open(session, row)
+    except LetheError:
+        return False
+    return True
 
 
 def tend(store: Store, *, enabled: bool, repair: bool = False) -> None:

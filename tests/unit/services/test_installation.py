@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from policies.errors import LetheError
-from services import auth
+from services import auth, sealing
 from services.installation import create_installation, full_disk_named, hold_role, migrate, open_installation
 from services.settings import Settings, load_settings
 
@@ -43,6 +43,20 @@ def test_new_keys_are_never_made_for_a_database_that_has_some(settings: Settings
         create_installation(settings)
     assert refused.value.code == "installation.incomplete"
     assert not settings.kek_path.exists()
+
+
+def test_an_installation_from_before_gets_the_key_of_the_rules(settings: Settings) -> None:
+    create_installation(settings)
+    path = settings.key_directory / "suppression"
+    path.unlink()
+    create_installation(settings)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert sealing.load_suppression_key(settings) == sealing.load_key_ring(settings).suppression
+    for damaged in ("", "lethe-key/1:AAAA", "another file"):
+        path.write_text(damaged)
+        with pytest.raises(LetheError) as refused:
+            sealing.load_suppression_key(settings)
+        assert (refused.value.code, len(refused.value.details)) == ("installation.incomplete", 1)
 
 
 def test_no_installation_is_said_so(settings: Settings) -> None:

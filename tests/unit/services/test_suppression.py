@@ -14,6 +14,7 @@ from policies.lifecycle import TicketEvent, TicketStatus
 from policies.suppression import Rule
 from services import sealed_items, sealing, suppression, ticket
 from services.corpus_index import open_index
+from services.installation import create_installation
 from services.intake.desk import Desk
 from services.intake.packs import Packs
 from services.store import suppressions
@@ -222,6 +223,22 @@ def test_a_crash_anywhere_is_made_up_for(place: Place) -> None:
         tend(place, repair=True)
     assert [row.reason for row in rows(place, ticket_id)] == ["approved"]
     assert state(place, ended).state == "lifted"
+
+
+def test_a_lost_key_is_made_anew_and_so_are_the_rules(place: Place) -> None:
+    pending, erased = filed(place, 1), place.ready(2)
+    lift(place, erased)
+    again(place, erased)
+    before = [rules(place, pending), rules(place, erased)]
+    (place.installation.settings.key_directory / "suppression").unlink()
+    create_installation(place.installation.settings)
+    store = place.installation.open_store()
+    for _ in range(2):
+        suppression.tend(store, enabled=True, repair=True)
+    store.close()
+    assert [rules(place, pending), rules(place, erased)] == before
+    assert [row.reason for row in rows(place, erased)] == ["approved", "rollback", "rollback"]
+    assert [one["why"] for one in entries(place, "lifted")] == ["probes_passed", "unreadable", "unreadable"]
 
 
 def test_one_damaged_request_leaves_nobody_else_unsuppressed(place: Place) -> None:

@@ -11,7 +11,7 @@ from pipelines.corpus.indexing import add_records, build_index, ensure_index, in
 from pipelines.corpus.load import Corpus, load_corpus
 from policies.errors import LetheError
 from policies.forget_set import build_forget_set
-from policies.identifiers import Identifiers
+from policies.identifiers import Identifiers, words_of
 from policies.subjects import find_subject
 
 
@@ -150,3 +150,13 @@ def test_a_corpus_with_two_equal_ids_leaves_no_index(tmp_path: Path) -> None:
         build_index(load_corpus(path), tmp_path / "index.sqlite")
     assert caught.value.code == "corpus.duplicate_id"
     assert [file.name for file in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def test_it_says_which_words_stand_in_other_records_than_the_given_ones(index: SubjectIndex, tmp_path: Path) -> None:
+    mine = find_subject(person(tmp_path, 0), index).matches
+    record = index.records([mine[0].record_id])[0]
+    words = words_of(record.text)
+    asked = [words, words[:1], ("no", "such", "words"), ()]
+    assert index.said_outside(asked, []) == {words, words[:1]}
+    assert index.said_outside(asked, [record.record_id]) <= {words[:1]}
+    assert words not in index.said_outside(asked, [match.record_id for match in mine])
