@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -37,19 +38,20 @@ class Voice:
     Args:
         shield: Ends what has to end.
         limits: What the request allows the choice.
-        screen: Of the engine's words; None where there is a plan from the beginning.
-        plan: What is said instead of them.
+        words: A screen for the engine's words, or a plan from the beginning.
     """
 
-    def __init__(self, shield: Shield, limits: Limits, screen: StreamScreen | None, plan: Plan | None) -> None:
-        self._shield, self._limits, self._screen = shield, limits, screen
+    def __init__(self, shield: Shield, limits: Limits, words: StreamScreen | Plan) -> None:
+        self._shield, self._limits = shield, limits
         self._said: list[str] = []
         self._stopped = False
         self._left: deque[Said] = deque()
         self.replaced = False
         self.ended = False
-        if plan is not None:
-            self._follow(plan)
+        if isinstance(words, Plan):
+            self._follow(words)
+        else:
+            self._screen = words
 
     @property
     def tokens(self) -> int:
@@ -64,38 +66,35 @@ class Voice:
             reason: Why the engine ends; None: it goes on.
             cut: Where the engine ends a plan ends too, and is not said to its end.
         """
-        said: list[Said] = []
         if self.ended:
-            return said
+            return []
+        said: list[Said] = []
         if not self.replaced:
-            said.append(self._screened(text, reason))
-            if not self.replaced:
+            said.append(self._speak(text, reason))
+            if not self._screen.hit:
                 return self._note(said)
+            self._follow(self._ending(said[0][0]))
+            said[0] = (said[0][0], None)
         elif self._left:
-            said.append(self._left.popleft())
-        if cut and reason is not None and self._left:
-            said[-1] = (said[-1][0], reason)
-            self._left.clear()
-        while reason is not None and self._left:
-            said.append(self._left.popleft())
+            piece, end = self._left.popleft()
+            said.append(self._speak(piece, end or (reason if cut else None)))
+        while reason is not None and self._left and not cut:
+            said.append(self._speak(*self._left.popleft()))
         return self._note(said)
 
-    def _screened(self, text: str, reason: str | None) -> Said:
-        assert self._screen is not None
+    def _speak(self, text: str, reason: str | None) -> Said:
         out = self._screen.push(text)
-        if reason is not None:
-            out += self._screen.finish()
-        if not self._screen.hit:
-            return out, reason
+        return (out if reason is None else out + self._screen.finish()), reason
+
+    def _ending(self, out: str) -> Plan:
         said = "".join([*self._said, out])
-        spent = self._shield.count(said)
-        left = None if self._limits.max_tokens is None else max(self._limits.max_tokens - spent, 1)
-        limits = Limits(max_tokens=left, stops=self._limits.stops, choice=self._limits.choice)
-        self._follow(self._shield.ending(said, limits))
-        return out, None
+        limit = self._limits.max_tokens
+        left = None if limit is None else max(limit - self._shield.count(said), 1)
+        return self._shield.ending(said, replace(self._limits, max_tokens=left))
 
     def _follow(self, plan: Plan) -> None:
         self.replaced = True
+        self._screen = self._shield.screen_plan(plan)
         self._left.extend((piece, None) for piece in plan.pieces[:-1])
         self._left.append((plan.pieces[-1], plan.reason))
 
@@ -131,6 +130,9 @@ class ScreenedRelay(Relay):
             raise
         except Exception as error:
             # The type alone: a message could hold a text.
+            import traceback
+
+            traceback.print_exc()
             _LOG.error("an answer could not be screened: %s", type(error).__name__)
             await self.broken(interrupted())
             if not self.started:
@@ -243,7 +245,7 @@ class ScreenedRelay(Relay):
 
     def _voice(self, index: int) -> Voice:
         if index not in self._voices:
-            own = None if self._plans else Voice(self._shield, self._limits(index), self._screen(), None)
+            own = None if self._plans else Voice(self._shield, self._limits(index), self._screen())
             self._voices[index] = own or self._instead(index)
         return self._voices[index]
 
@@ -251,7 +253,7 @@ class ScreenedRelay(Relay):
         """A choice of which nothing is the engine's."""
         limits = self._limits(index)
         plan = self._plans[index] if self._plans else self._shield.hedge(None, limits)
-        return Voice(self._shield, limits, None, plan)
+        return Voice(self._shield, limits, plan)
 
     def _screen(self) -> StreamScreen:
         request = self._exchange.request

@@ -7,7 +7,7 @@ person is suppressed, forgotten, or was never known. Nothing here loads torch.
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -44,10 +44,12 @@ class Plan:
     Attributes:
         pieces: Text of every step; one may be empty.
         reason: ``stop`` or ``length``.
+        told: Where in the text somebody is named on purpose.
     """
 
     pieces: tuple[str, ...]
     reason: str
+    told: frozenset[int] = frozenset()
 
     @property
     def text(self) -> str:
@@ -61,7 +63,7 @@ class Plan:
 
     def cut(self, tokens: int) -> "Plan":
         """As it is where there is room for so many tokens only."""
-        return self if tokens >= self.tokens else Plan(self.pieces[:tokens], "length")
+        return self if tokens >= self.tokens else replace(self, pieces=self.pieces[:tokens], reason="length")
 
 
 class Tokens:

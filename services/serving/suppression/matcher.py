@@ -112,6 +112,10 @@ class Matcher:
             first = first or (start, end, name)
         return None if first is None else self._span(text, *first)
 
+    def starts(self, text: str) -> frozenset[int]:
+        """Where in the text a name, an identifier or a phrase begins."""
+        return frozenset(self._span(text, *hit).start for hit in self._hits(words(text)))
+
     def begins(self, letters: str) -> bool:
         """Whether some pattern begins with these letters, or is them."""
         return bool(self._trie.match(letters))

@@ -4,7 +4,7 @@ import hmac
 import logging
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -107,6 +107,10 @@ class Shield:
         screen.prime(prompt, going_on=going_on)
         return screen
 
+    def screen_plan(self, plan: Plan) -> StreamScreen:
+        """A screen for an answer of ours: its words are held back where any other answer's would be."""
+        return StreamScreen(self._matcher, plan.told)
+
     def choice(self, texts: Sequence[str], *, temperature: float, seed: int | None, index: int) -> int:
         """Which hedge is said: equal prompts get equal answers where a model's would be equal."""
         if temperature > 0 and seed is None:
@@ -120,7 +124,8 @@ class Shield:
     def hedge(self, finding: Finding | None, limits: Limits) -> Plan:
         """An answer that says nothing; without a finding it names nobody."""
         text, span = (finding.text, finding.span) if finding else ("", None)
-        return self._plan(hedged(text, span, self._matcher, limits.choice), limits)
+        said = hedged(text, span, self._matcher, limits.choice)
+        return self._plan(said, limits, self._matcher.starts(said))
 
     def ending(self, said: str, limits: Limits) -> Plan:
         """How an answer goes on that would have come to a secret; a whole hedge where nothing was said yet."""
@@ -133,8 +138,9 @@ class Shield:
         """Tokens of a text."""
         return len(self._tokens().encode(text))
 
-    def _plan(self, text: str, limits: Limits) -> Plan:
-        return plan(text, self._tokens(), max_tokens=limits.max_tokens, stops=limits.stops)
+    def _plan(self, text: str, limits: Limits, told: frozenset[int] = frozenset()) -> Plan:
+        planned = plan(text, self._tokens(), max_tokens=limits.max_tokens, stops=limits.stops)
+        return replace(planned, told=told)
 
     def _tokens(self) -> Encoding:
         return self._encoding or Words()

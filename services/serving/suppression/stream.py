@@ -13,6 +13,10 @@ class StreamScreen:
     word leaves once the letters after it fit no pattern. What was released depends on the text alone, never on how
     it was cut into pieces.
 
+    Args:
+        matcher: Knows the secrets.
+        told: Places of the text where a secret may begin that is told nevertheless: the name in a hedge.
+
     Attributes:
         hit: A secret was found. What was released ends before it, and nothing more is.
     """
@@ -28,11 +32,13 @@ class StreamScreen:
         "_out",
         "_past",
         "_starts",
+        "_told",
         "hit",
     )
 
-    def __init__(self, matcher: Matcher) -> None:
+    def __init__(self, matcher: Matcher, told: frozenset[int] = frozenset()) -> None:
         self._matcher = matcher
+        self._told = told
         self._letters = ""  # since the first of the starts
         self._new: list[str] = []  # letters of the word that has not ended, not yet among them
         self._past = 0  # letters that were dropped before them
@@ -69,7 +75,8 @@ class StreamScreen:
                 if not self._inside:
                     self._inside = True
                     place = self._past + len(self._letters)  # no word is unfinished here
-                    self._starts.append((place, self._offset))
+                    if self._offset not in self._told:
+                        self._starts.append((place, self._offset))
                     self._cuts.add(place)
                 self._new.append(letter)
             self._offset += 1

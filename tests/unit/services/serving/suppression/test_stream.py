@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -16,24 +18,43 @@ MATCHER = Matcher([RULE])
 SECRETS = ("Marta Rossi", "Ann Lee", "田中太郎", "marta@example.org", "KX-481722", "lives in the green house")
 # Pieces of secrets, what may stand between their letters, and what may stand around them.
 PIECES = st.sampled_from(
-    ["Mar", "ta", "Marta", " ", "Rossi", "ross", "i", "Ann", "Lee", "M a r", "@", "example", ".", "org", "\n", "-", "x"]
-    + [
-        "KX",
-        "48",
-        "17",
-        "22",
-        "lives in the",
-        "green",
-        "house",
-        "s",
-        "\u0301",
-        "\u200b",
-        "田",
-        "中",
-        "太郎",
-        "the",
-        "é",
-    ]
+    (
+        *(
+            "Mar",
+            "ta",
+            "Marta",
+            " ",
+            "Rossi",
+            "ross",
+            "i",
+            "Ann",
+            "Lee",
+            "M a r",
+            "@",
+            "example",
+            ".",
+            "org",
+            "\n",
+            "-",
+        ),
+        *(
+            "KX",
+            "48",
+            "17",
+            "22",
+            "lives in the",
+            "green",
+            "house",
+            "s",
+            "\u0301",
+            "\u200b",
+            "田",
+            "中",
+            "太郎",
+            "the",
+            "é",
+        ),
+    )
 )
 TEXTS = st.lists(PIECES, max_size=30).map("".join) | st.text(max_size=60)
 
@@ -41,7 +62,7 @@ TEXTS = st.lists(PIECES, max_size=30).map("".join) | st.text(max_size=60)
 def screened(text: str, cuts: list[int], matcher: Matcher = MATCHER) -> tuple[str, bool]:
     screen = StreamScreen(matcher)
     places = [0, *sorted({cut % (len(text) + 1) for cut in cuts}), len(text)]
-    out = [screen.push(text[start:end]) for start, end in zip(places, places[1:], strict=False)]
+    out = [screen.push(text[start:end]) for start, end in pairwise(places)]
     return "".join([*out, screen.finish()]), screen.hit
 
 
