@@ -15,7 +15,7 @@ _REQUEST_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24,
 _FIRST_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _TOKEN_S = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 _TOKENS = tuple(float(4**power) for power in range(14))
-_MODEL = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.response.model")
+MODEL = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.response.model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,17 @@ _ALL = (
         "histogram",
         "s",
         "Generation requests, to the last byte.",
-        (*_MODEL, "error.type"),
+        (*MODEL, "error.type"),
         _REQUEST_S,
     ),
-    Instrument("gen_ai.server.time_to_first_token", "histogram", "s", "Of streamed answers.", _MODEL, _FIRST_S),
-    Instrument("gen_ai.server.time_per_output_token", "histogram", "s", "After the first one.", _MODEL, _TOKEN_S),
+    Instrument("gen_ai.server.time_to_first_token", "histogram", "s", "Of streamed answers.", MODEL, _FIRST_S),
+    Instrument("gen_ai.server.time_per_output_token", "histogram", "s", "After the first one.", MODEL, _TOKEN_S),
     Instrument(
         "gen_ai.client.token.usage",
         "histogram",
         "{token}",
         "Tokens of prompts and answers.",
-        (*_MODEL, "gen_ai.token.type"),
+        (*MODEL, "gen_ai.token.type"),
         _TOKENS,
     ),
 )
