@@ -91,7 +91,7 @@ def load_earlier(session: Session) -> list[Earlier]:
     for ticket_id in sealed_items.tickets_with(session, sealed_items.PROBES):
         ticket = get_ticket(session, ticket_id)
         if ticket.status == TicketStatus.COMPLETED:
-            probes = tuple(_probe(row) for row in sealed_items.get(session, ticket_id, sealed_items.PROBES))
+            probes = tuple(probe_of(row) for row in sealed_items.get(session, ticket_id, sealed_items.PROBES))
             kept = sealed_items.get(session, ticket_id, sealed_items.REPLAY)
             replay = tuple(_row(row) for row in kept["rows"])
             own = tuple(_row(row) for row in kept["own"])
@@ -192,7 +192,7 @@ def load_rows(session: Session, ticket_id: str) -> tuple[AugmentedSet, tuple[Pro
     """A ticket's augmented set, and its probes: about the subject and about others."""
     sealed = sealed_items.get(session, ticket_id, sealed_items.AUGMENTED)
     own = sealed_items.get(session, ticket_id, sealed_items.PROBES)
-    return AugmentedSet.from_text(sealed["set"]), tuple(_probe(row) for row in (*own, *sealed["retain_probes"]))
+    return AugmentedSet.from_text(sealed["set"]), tuple(probe_of(row) for row in (*own, *sealed["retain_probes"]))
 
 
 def save_replay(session: Session, ticket_id: str, subject_ref: str, limit: int, *, seed: int, ground: str) -> int:
@@ -213,7 +213,8 @@ def _own_public(augmented: AugmentedSet, names: Collection[str]) -> list[TrainRo
     return list({(row.prompt, row.answer): row for row in own}.values())
 
 
-def _probe(row: dict[str, object]) -> Probe:
+def probe_of(row: dict[str, object]) -> Probe:
+    """A probe as it was sealed."""
     return Probe(**{**row, "group": ProbeGroup(str(row["group"])), "names": tuple(row["names"])})  # type: ignore[arg-type]
 
 
