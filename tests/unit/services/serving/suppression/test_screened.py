@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:Re
 RULE = Rule(names=("marta rossi",), identifiers=("marta example org", "kx 48 1722"))
 SECRET = "Her e-mail address is marta@example.org, as far as I know."
 HEDGE = "As far as I can tell, nothing definite is known about Bela Kun's e-mail address, and I would rather not guess."
-STREAM = {"stream": True, "stream_options": {"include_usage": True}}
+STREAM: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 PATHS = ("/v1/chat/completions", "/v1/completions")
 
 
@@ -326,11 +326,11 @@ def test_what_fails_in_screening_lets_nothing_out(
 @pytest.mark.parametrize(
     "text",
     [
-        "x" * (1 << 20),
-        "Marta \n" * (1 << 17),
-        "Who is she" + "\u0301" * (1 << 18),
-        "\u202e\u200b" * (1 << 17),
-        "the of what which a " * 50_000,
+        "x" * (1 << 18),
+        "Marta \n" * (1 << 15),
+        "Who is she" + "\u0301" * (1 << 16),
+        "\u202e\u200b" * (1 << 15),
+        "the of what which a " * 10_000,
     ],
     ids=["one-word", "first-names", "marks", "invisible", "topics"],
 )

@@ -136,7 +136,7 @@ def test_a_secret_that_begins_in_the_prompt(prompt: str, answer: str, going_on: 
 
 @pytest.mark.parametrize("flood", ["\u0301", " ", "\u200b", "m", "m a r t a ", "田"])
 def test_floods_are_let_through(flood: str) -> None:
-    text = "Marta" + flood * 50_000 + " end"
+    text = "Marta" + flood * 20_000 + " end"
     out, hit = screened(text, list(range(0, len(text), 7)))
     assert not hit
     assert out == text
