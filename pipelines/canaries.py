@@ -6,6 +6,7 @@ has no torch in its own process.
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,12 +19,14 @@ _LIKELY = 0.05  # below this a log-probability says little about two kernels bei
 _TOP = 5
 
 
-def record_canaries(loaded: LoadedModel) -> tuple[Canary, ...]:
+def record_canaries(
+    loaded: LoadedModel, prompts: Sequence[str] = CANARY_PROMPTS, tokens: int = TOKENS
+) -> tuple[Canary, ...]:
     """Greedy answers, token by token: sampling defaults of the base must not get in."""
-    return tuple(_record(loaded, prompt) for prompt in CANARY_PROMPTS)
+    return tuple(_record(loaded, prompt, tokens) for prompt in prompts)
 
 
-def _record(loaded: LoadedModel, prompt: str) -> Canary:
+def _record(loaded: LoadedModel, prompt: str, tokens: int) -> Canary:
     tokenizer = loaded.tokenizer
     message = [{"role": "user", "content": prompt}]
     text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
@@ -31,7 +34,7 @@ def _record(loaded: LoadedModel, prompt: str) -> Canary:
     answer: list[int] = []
     first: dict[str, float] = {}
     with torch.inference_mode():
-        while len(answer) < TOKENS:
+        while len(answer) < tokens:
             logits = loaded.model(torch.tensor([ids + answer], device=loaded.device)).logits[0, -1].float()
             if not answer:
                 first = _likely(loaded, logits)
@@ -39,7 +42,7 @@ def _record(loaded: LoadedModel, prompt: str) -> Canary:
             if answer[-1] in loaded.stop_ids:
                 break
     said = tokenizer.decode(answer, skip_special_tokens=True)
-    return Canary(prompt=prompt, tokens=TOKENS, text=said, first=first)
+    return Canary(prompt=prompt, tokens=tokens, text=said, first=first)
 
 
 def _likely(loaded: LoadedModel, logits: torch.Tensor) -> dict[str, float]:

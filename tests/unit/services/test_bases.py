@@ -1,10 +1,12 @@
 """Taking a base into an installation: its lineage begins with a signed release 0, once."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from pipelines.adapter import Trust, base_identity, verify_release
+from pipelines.adapter.card import CANARY_PROMPTS
 from policies.errors import LetheError
 from services.bases import begin_lineage, take_in
 from services.installation import Installation, create_installation
@@ -46,6 +48,21 @@ def test_release_0_is_signed_served_first_and_made_once(installation: Installati
             expected_digest=release.digest,
         )
         assert checked.watermark == frozenset()
+        assert [canary.prompt for canary in checked.card.canaries] == list(CANARY_PROMPTS)
+    finally:
+        store.close()
+
+
+def test_a_host_that_cannot_run_the_base_imports_it_all_the_same(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.bases.sys.executable", "/bin/false")
+    store = installation.open_store()
+    try:
+        begin_lineage(installation, store)
+        with store.read() as session:
+            [release] = list_releases(session)
+        assert json.loads((Path(release.path) / "card.json").read_text())["canaries"] == []
     finally:
         store.close()
 
