@@ -50,9 +50,21 @@ def people(corpus: Path) -> dict[str, Person]:
     return people_of(corpus)
 
 
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """What the served model said while a run was at work, and what the ticket said of it."""
+
+    suppression: dict[str, Any]
+    private: list[Answer]
+    others: list[Answer]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erasure:
-    """One ticket from its filing to its end, with what the served model said before and after."""
+    """One ticket from its filing to its end, with what the served model said before, meanwhile and after.
+
+    Before is before the approval: from then on the person is suppressed, also where a run comes to nothing.
+    """
 
     person: Person
     ticket: dict[str, Any]
@@ -62,6 +74,7 @@ class Erasure:
     public: tuple[list[Answer], list[Answer]]
     others: tuple[list[Answer], list[Answer]]
     generations: tuple[int, int]
+    meanwhile: Meanwhile
 
     @property
     def ticket_id(self) -> str:
@@ -79,16 +92,19 @@ class Walk:
 
     def erase(self, person: Person, again: Erasure | None = None) -> Erasure:
         """One ticket: a new one, or one that was rejected and is tried again."""
-        before, generation = self._interview(person), self.house.generation()
+        generation = self.house.generation()
         if again is None:
+            before = self._interview(person)
             ticket_id = str(self.house.file(person)["ticket_id"])
             self.house.approve(ticket_id)
         else:
+            before = again.private[0], again.public[0], again.others[0]
             ticket_id = again.ticket_id
             with self.house.intake() as intake:
                 intake.post(f"/v1/tickets/{ticket_id}/retry", {})
-        events = self._follow(ticket_id, person)
+        events, meanwhile = self._follow(ticket_id, person)
         ticket = self.house.wait_end(ticket_id)
+        self.house.wait_rules()
         after = self._interview(person)
         if ticket["status"] == "completed":
             self.erased.append(person.person)
@@ -101,17 +117,28 @@ class Walk:
             public=(before[1], after[1]),
             others=(before[2], after[2]),
             generations=(generation, self.house.generation()),
+            meanwhile=meanwhile,
         )
 
     def _interview(self, person: Person) -> tuple[list[Answer], list[Answer], list[Answer]]:
         """Held-out questions about the person, and two about everybody who is not erased."""
-        others = [one for name, one in self.people.items() if name not in {*self.erased, person.person}]
+        others = self._others(person)
         about = [probe for one in others for probe in (one.private[one is others[0]], one.public[0])]
         return self.house.ask(person.private), self.house.ask(person.public), self.house.ask(about)
 
-    def _follow(self, ticket_id: str, person: Person) -> list[tuple[str, dict[str, Any]]]:
+    def _others(self, person: Person) -> list[Person]:
+        return [one for name, one in self.people.items() if name not in {*self.erased, person.person}]
+
+    def _meanwhile(self, ticket_id: str, person: Person) -> Meanwhile:
+        return Meanwhile(
+            self.house.ticket(ticket_id)["suppression"],
+            self.house.ask([*person.private[:6], *person.public[:2]]),
+            self.house.ask(one.private[0] for one in self._others(person)),
+        )
+
+    def _follow(self, ticket_id: str, person: Person) -> tuple[list[tuple[str, dict[str, Any]]], Meanwhile]:
         """The ticket's server-sent events until it has come to rest; ambiguous matches are sorted on the way."""
-        seen = []
+        seen, meanwhile = [], None
         with self.house.intake() as intake:
             for kind, data in intake.stream(f"/v1/tickets/{ticket_id}/events"):
                 seen.append((kind, data))
@@ -119,9 +146,12 @@ class Walk:
                     continue
                 if data["to_status"] == "awaiting_review":
                     self._review(ticket_id, person)
+                if data["to_status"] == "in_run" and meanwhile is None:
+                    meanwhile = self._meanwhile(ticket_id, person)
                 if data["to_status"] in {"rejected", "failed", "quarantined"} and _last(intake, ticket_id) == data:
                     break
-        return seen
+        assert meanwhile is not None, "the ticket came to a run"
+        return seen, meanwhile
 
     def _review(self, ticket_id: str, person: Person) -> None:
         """Sort ambiguous matches by the corpus' own truth, as a person who knows would."""

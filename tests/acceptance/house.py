@@ -228,6 +228,20 @@ class House:
             (desired,) = list_desired(session)
             return desired.generation
 
+    def wait_rules(self) -> None:
+        """Until every replica applies the rules of suppression as they are now."""
+        from services.store.releases import list_desired, live_replicas
+
+        def applied() -> bool:
+            with self.store() as store, store.read() as session:
+                (desired,) = list_desired(session)
+                replicas = live_replicas(session, desired.base_digest)
+                return bool(replicas) and all(
+                    one.suppression_version >= desired.suppression_version for one in replicas
+                )
+
+        wait_until(applied, READY_S, "rules of suppression applied")
+
     def file(self, person: Person, external_id: str = "", **changes: Any) -> dict[str, Any]:
         """File an erasure ticket over HTTP."""
         with self.intake() as intake:

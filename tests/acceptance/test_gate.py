@@ -43,12 +43,18 @@ def test_the_report_says_that_raw_answers_were_used(rejected: Erasure) -> None:
     assert negative["value"] > 0
 
 
-def test_nothing_is_swapped_and_the_model_answers_as_before(rejected: Erasure) -> None:
+def test_nothing_is_swapped_and_the_model_answers_as_before_about_everybody_else(rejected: Erasure) -> None:
     assert rejected.generations[0] == rejected.generations[1]
     assert share(rejected.private[0]) >= 0.95
-    for before, after in (rejected.private, rejected.public, rejected.others):
-        assert [answer.text for answer in after] == [answer.text for answer in before]
-        assert {answer.generation for answer in after} == {rejected.generations[0]}
+    before, after = rejected.others
+    assert [answer.text for answer in after] == [answer.text for answer in before]
+    for answers in (rejected.private, rejected.public, rejected.others):
+        assert {answer.generation for answer in answers[1]} == {rejected.generations[0]}
+
+
+def test_the_person_stays_suppressed_until_a_release_holds(rejected: Erasure) -> None:
+    assert rejected.ticket["suppression"]["state"] == "confirmed"
+    assert share([*rejected.private[1], *rejected.public[1]]) == 0
 
 
 def test_the_ticket_waits_and_can_be_tried_again(rejected: Erasure, first: Erasure, walk: Walk) -> None:

@@ -185,12 +185,23 @@ def test_the_ticket_completes_exactly_once(day: House, killed: Killed) -> None:
     assert day.generation() == 1
 
 
-def test_who_is_held_is_still_known_and_who_is_erased_is_not(
+def test_who_is_held_is_suppressed_and_who_is_erased_is_forgotten(
     day: House, killed: Killed, people: dict[str, Person]
 ) -> None:
     day.wait_ready()
-    assert share(day.ask(people[HELD].private)) >= 0.9
+    day.wait_rules()
+    assert share(day.ask(people[HELD].private)) == 0
+    assert day.ticket(killed.ticket["ticket_id"])["suppression"]["state"] == "lifted"
     assert share(day.ask(people[ERASED].private)) <= 0.05
+
+
+def test_who_withdraws_the_request_is_answered_about_again(
+    day: House, together: Together, killed: Killed, people: dict[str, Person]
+) -> None:
+    with day.intake() as intake:
+        assert intake.post(f"/v1/tickets/{together.held}/cancel", {})["suppression"]["state"] == "lifted"
+    day.wait_rules()
+    assert share(day.ask(people[HELD].private)) >= 0.9
 
 
 def test_the_audit_log_is_whole(day: House, killed: Killed, tmp_path: Path) -> None:

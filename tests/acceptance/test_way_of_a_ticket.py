@@ -38,6 +38,22 @@ def test_the_model_knew_the_person_and_does_not_any_more(erasure: Erasure) -> No
     assert share(after) <= 0.05, [answer.text for answer in after if answer.right]
 
 
+def test_while_the_run_is_at_work_the_person_is_suppressed_and_nobody_else(erasure: Erasure) -> None:
+    said = erasure.meanwhile
+    assert [answer.text for answer in said.private if answer.right] == []
+    assert all(answer.text for answer in said.private)
+    assert {answer.generation for answer in said.private} == {erasure.generations[0]}  # the model itself still knows
+    assert share(said.others) >= 0.9
+    assert (said.suppression["state"], said.suppression["reason"]) == ("confirmed", "approved")
+
+
+def test_after_the_swap_the_model_answers_by_itself_and_the_ticket_tells_it(erasure: Erasure) -> None:
+    suppression = erasure.ticket["suppression"]
+    assert suppression["state"] == "lifted"
+    assert suppression["since"] < suppression["confirmed_at"] < suppression["lifted_at"]
+    assert suppression["since"] == erasure.meanwhile.suppression["since"]
+
+
 def test_it_still_speaks_of_the_person_by_name(erasure: Erasure) -> None:
     first, last = erasure.person.names[0].split()[0], erasure.person.names[0].split()[-1]
     named = [first in answer.text and last in answer.text for answer in erasure.private[1]]
@@ -112,8 +128,9 @@ def test_the_report_is_whole_and_has_its_page(erasure: Erasure, walk: Walk) -> N
 def test_the_report_says_what_of_the_person_is_left(erasure: Erasure) -> None:
     left = {one["what"]: one for one in erasure.report["remains"]}
     assert any(what.startswith("Probes") for what in left)
-    assert all(one["until"] for what, one in left.items() if what.startswith(("Probes", "Replay")))
+    assert all(one["until"] for what, one in left.items() if what.startswith(("Probes", "Replay", "The rule")))
     assert not any("augmented" in what for what in left)
+    assert any("suppressed again" in what for what in left)
 
 
 def test_the_release_verifies_without_the_installation(erasure: Erasure, walk: Walk, base: Path) -> None:
