@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from services import telemetry
 from services.serving.gateway.answers import Refusal
 from services.serving.gateway.relay import Exchange, Relay, engine_refusal, interrupted
 from services.serving.gateway.shielding import suppression_down
@@ -130,13 +131,13 @@ class ScreenedRelay(Relay):
             raise
         except Exception as error:
             # The type alone: a message could hold a text.
-            import traceback
-
-            traceback.print_exc()
             _LOG.error("an answer could not be screened: %s", type(error).__name__)
             await self.broken(interrupted())
             if not self.started:
                 raise suppression_down() from None
+        finally:
+            if self._plans or any(voice.replaced for voice in self._voices.values()):
+                telemetry.count_suppressed()
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[aiohttp.ClientResponse]:

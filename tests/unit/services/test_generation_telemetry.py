@@ -63,6 +63,9 @@ USAGE = event(choices=[], usage={"prompt_tokens": 7, "completion_tokens": 3, "to
 DONE = b"data: [DONE]\n\n"
 
 
+engine: dict[str, str] = {}  # headers that the engine was sent last
+
+
 def ask(
     bodies: Iterable[bytes] = (),
     *,
@@ -83,6 +86,7 @@ def ask(
             if error is not None:
                 raise error
             told.asked("lethe", stream=stream, max_tokens=16)
+            engine.update(told.headers())
             await told.send({"type": "http.response.start", "status": 200, "headers": []})
             for body in bodies:
                 await told.send({"type": "http.response.body", "body": body, "more_body": True})
@@ -104,6 +108,7 @@ def test_a_stream_is_one_span_with_its_generation_and_its_figures(told: Told) ->
     page, span = told.page(), told.span()
     assert (span.name, span.kind) == ("chat lethe", SpanKind.SERVER)
     assert f"{span.context.trace_id:032x}" == TRACE
+    assert engine == {"traceparent": f"00-{TRACE}-{span.context.span_id:016x}-01"}
     assert span.attributes == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "lethe",
@@ -178,4 +183,5 @@ def test_headers_of_the_caller_are_no_way_in(told: Told) -> None:
         (b"baggage", f"who={NAME}".encode()),
     ]
     ask([DONE], headers=headers)
+    assert list(engine) == ["traceparent"]
     assert CANARY.in_text(told.span().to_json(), "span") == []
