@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from opentelemetry import trace
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from policies.lifecycle import CLOSED_TICKET
 from services import telemetry
 from services.serving.alias import Alias
-from services.serving.swap import READY
+from services.serving.swap import READY, SwapReceipt
 from services.store import dialect, suppressions
 from services.store.engine import Store
 from services.store.releases import list_desired, list_replicas
@@ -124,3 +125,21 @@ def observe_replica(replica_id: str, replica: Replica) -> None:
 
     telemetry.observe("lethe.adapter.generation", lambda: [(generation(), about)])
     telemetry.observe("lethe.replica.ready", lambda: [(int(replica.ready), about)])
+
+
+def record_receipt(receipt: SwapReceipt) -> None:
+    """Tell a swap that is confirmed: how long it took, and in the present span what is served now."""
+    last = max(word.acked_at for word in receipt.replicas)
+    flips = [word.committed_at for word in receipt.replicas if word.committed_at is not None]
+    phases = {}
+    if flips:  # the first alias that was flipped says when it was committed, within milliseconds
+        after = min(receipt.seconds, max(0.0, (last - min(flips)).total_seconds()))
+        phases = {"prepare": receipt.seconds - after, "commit": after}
+    telemetry.record_swap(receipt.seconds, outcome="ok", phases=phases)
+    trace.get_current_span().set_attributes(
+        {
+            "lethe.generation": receipt.generation,
+            "lethe.release": receipt.digest,
+            "lethe.replicas": len(receipt.replicas),
+        }
+    )

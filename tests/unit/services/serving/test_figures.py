@@ -8,7 +8,8 @@ import pytest
 from policies.lifecycle import TicketEvent
 from services import telemetry
 from services.serving.alias import Alias, Served
-from services.serving.figures import observe_fleet, observe_replica, read_fleet
+from services.serving.figures import observe_fleet, observe_replica, read_fleet, record_receipt
+from services.serving.swap import Confirmation, SwapReceipt
 from services.settings import load_settings
 from services.store.engine import Store
 from services.store.releases import add_release, init_desired, report_replica
@@ -114,3 +115,20 @@ def test_a_replica_tells_its_generation_and_whether_it_answers(measured: None) -
     page = prometheus.page()[0].decode()
     assert 'lethe_adapter_generation{lethe_replica="r-1"} 7.0' in page
     assert 'lethe_replica_ready{lethe_replica="r-1"} 1.0' in page
+
+
+def test_a_swap_is_told_by_its_phases(measured: None) -> None:
+    flipped = utc_now()
+    word = Confirmation(
+        replica_id="r-1",
+        digest=SECOND,
+        engine=None,
+        prepared_at=flipped - timedelta(seconds=2),
+        committed_at=flipped,
+        acked_at=flipped + timedelta(seconds=1),
+    )
+    record_receipt(SwapReceipt(base_digest=BASE, generation=1, digest=SECOND, replicas=(word,), fenced=(), seconds=4.0))
+    page = prometheus.page()[0].decode()
+    assert 'lethe_swap_duration_seconds_sum{lethe_outcome="ok"} 4.0' in page
+    assert 'lethe_swap_phase_duration_seconds_sum{lethe_phase="prepare"} 3.0' in page
+    assert 'lethe_swap_phase_duration_seconds_sum{lethe_phase="commit"} 1.0' in page
