@@ -81,7 +81,7 @@ def _why(path: str, why: Mapping[str, str], otherwise: str) -> str:
 
 
 _FROM_NOTICES = frozenset({"derived.subject_notices", "derived.recipient_notices", "derived.callbacks"})
-_EMPTY_IS_MISSING = _FROM_NOTICES | {"legal.approvals", "scope.searched", "method.limits"}
+_EMPTY_IS_MISSING = _FROM_NOTICES | {"legal.approvals", "scope.searched", "method.limits", "deployment.probes"}
 
 
 def _at(values: Mapping[str, Any], path: str) -> Any:
@@ -155,7 +155,7 @@ def _summary(data: ReportData) -> dict[str, Any]:
         "base": data.ticket.base,
         "verdict": data.verdict.outcome if data.verdict else None,
         "generation": data.deployment.generation if data.deployment else None,
-        "live": bool(data.deployment and data.deployment.activated_at),
+        "live": bool(data.deployment and data.deployment.activated_at and data.deployment.probe_passed is not False),
         "answer_due": due.isoformat() if due else None,
         "answered_in_time": answered <= due if answered and due else None,
         "partial": data.legal.decision.partial if data.legal else None,

@@ -18,7 +18,6 @@ from services.reports.data import (
     CheckPart,
     CurvePart,
     DataPart,
-    DeploymentPart,
     HoldCheckPart,
     IdentityPart,
     LegalPart,
@@ -26,7 +25,6 @@ from services.reports.data import (
     MethodPart,
     ModelPart,
     RemainPart,
-    ReplicaPart,
     ReportData,
     ReviewPart,
     ScopePart,
@@ -34,6 +32,7 @@ from services.reports.data import (
     TimelinePart,
     VerdictPart,
 )
+from services.reports.deployment import deployment_of, suppression_of, trial_of
 from services.reports.write import write_built
 from services.request import request_of
 from services.store.engine import Store
@@ -109,7 +108,9 @@ def collect(session: Session, ticket_id: str) -> ReportData:
         method=_method(run, results),
         verdict=_verdict(results),
         measuring=_measuring(ticket, results),
-        deployment=_deployment(steps, results),
+        deployment=deployment_of(session, ticket, steps, results),
+        trial=trial_of(results),
+        suppression=suppression_of(session, ticket),
         audit=_audit(session, ticket),
         remains=_remains(session, ticket),
         timeline=_timeline(session, ticket, steps),
@@ -124,9 +125,6 @@ _WHY = {
     "model.container_digest": "The services do not run in a container.",
     "measuring.attacks": "This version runs no attacks.",
     "measuring.retrained_reference": "No control was trained.",
-    "deployment.caches_cleared": "The gateway keeps no cache; the engine drops an adapter's state with the adapter.",
-    "deployment.suppressed_from": "This version does not suppress output before the swap.",
-    "deployment.suppressed_until": "This version does not suppress output before the swap.",
 }
 
 
@@ -269,27 +267,6 @@ def _measuring(ticket: Ticket, results: Results) -> MeasuringPart | None:
         decided_at=datetime.fromisoformat(found["decided_at"]),
         signed_by=results.get("release", {}).get("verdict_signer"),
         release_subject=ticket.subject_ref,
-    )
-
-
-def _deployment(steps: Mapping[str, RunStep], results: Results) -> DeploymentPart | None:
-    swapped = results.get("swap")
-    if not swapped:
-        return None
-    return DeploymentPart(
-        release_digest=swapped["digest"],
-        generation=swapped["generation"],
-        released_at=steps["release"].ended_at,
-        activated_at=steps["swap"].ended_at,
-        replicas=tuple(
-            ReplicaPart(
-                replica=one["replica_id"],
-                digest=one["digest"],
-                acknowledged_at=datetime.fromisoformat(one["acked_at"]),
-            )
-            for one in swapped["replicas"]
-        ),
-        probe_passed=True,  # a replica acknowledges only after its canary prompt was answered
     )
 
 

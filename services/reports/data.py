@@ -210,8 +210,46 @@ class ReplicaPart(_Part):
 
     replica: Token
     digest: Digest
+    engine: Token | None = None
+    prepared_at: AwareDatetime | None = Field(default=None, description="None: it joined after the commit.")
+    committed_at: AwareDatetime | None = None
     acknowledged_at: AwareDatetime
-    fenced: bool = False
+
+
+class ProbePart(_Part):
+    """One group of questions that one replica was asked, and what its answers came to."""
+
+    at: AwareDatetime
+    kind: Token = Field(description="after_swap or scheduled.")
+    replica: Token
+    generation: int = Field(ge=0)
+    asked_about: Token = Field(description="forget, control, own_public or retain.")
+    answers: int = Field(ge=0)
+    share: float | None = Field(description="Of good answers: forgotten, or kept.")
+    required: float
+    outcome: Token
+
+
+class TrialPart(_Part):
+    """What the release did on its share of the traffic before it was committed."""
+
+    passed: bool | None
+    requests: int = Field(ge=0)
+    error_share: float | None = None
+    live_error_share: float | None = None
+    latency_ratio: float | None = Field(default=None, description="Seconds per token over the live release's.")
+    overlap: float | None = Field(default=None, description="Share of words with the live answers.")
+    why: tuple[Token, ...] = Field(default=(), description="What was missed.")
+
+
+class SuppressionPart(_Part):
+    """How long answers about the subject were suppressed (point 10)."""
+
+    state: Token = Field(description="off, pending, confirmed or lifted.")
+    since: AwareDatetime | None = None
+    confirmed_at: AwareDatetime | None = Field(default=None, description="Every replica with a lease applied it.")
+    until: AwareDatetime | None = None
+    reasons: tuple[Token, ...] = ()
 
 
 class DeploymentPart(_Part):
@@ -221,11 +259,12 @@ class DeploymentPart(_Part):
     generation: int = Field(ge=0)
     released_at: AwareDatetime | None = None
     activated_at: AwareDatetime | None = None
+    seconds: float | None = Field(default=None, ge=0, description="From the proposal to the last acknowledgement.")
     replicas: tuple[ReplicaPart, ...] | None = None
-    caches_cleared: bool | None = None
+    fenced: tuple[Token, ...] = Field(default=(), description="Replicas that did not come along; they answer nobody.")
+    caches: tuple[Words, ...] | None = None
     probe_passed: bool | None = None
-    suppressed_from: AwareDatetime | None = None
-    suppressed_until: AwareDatetime | None = None
+    probes: tuple[ProbePart, ...] = ()
 
 
 class NoticePart(_Part):
@@ -291,6 +330,8 @@ class ReportData(_Part):
     measuring: MeasuringPart | None = None
     override: OverridePart | None = None
     deployment: DeploymentPart | None = None
+    trial: TrialPart | None = None
+    suppression: SuppressionPart | None = None
     notices: tuple[NoticePart, ...] | None = None
     audit: AuditPart | None = None
     remains: tuple[RemainPart, ...] | None = None

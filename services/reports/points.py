@@ -29,6 +29,7 @@ class Point(NamedTuple):
 _NOT_RECORDED = "not recorded"
 _NO_RUN = "no run has produced it"
 _NOT_LIVE = "nothing has been swapped for this ticket"
+_NEVER_SUPPRESSED = "the subject was never suppressed in output"
 
 POINTS: tuple[Point, ...] = (
     Point(
@@ -226,12 +227,22 @@ POINTS: tuple[Point, ...] = (
             Item("Active", "deployment.activated_at", _NOT_LIVE, "date"),
             Item("From verified to active", "derived.verified_to_active", _NOT_LIVE, "seconds"),
             Item("Replicas", "deployment.replicas", _NOT_LIVE, "table"),
-            Item("Caches cleared", "deployment.caches_cleared", "not recorded", "bool"),
+            Item("Fenced: did not come along, answers nobody", "deployment.fenced", _NOT_LIVE, "list"),
+            Item("From the proposal to the last replica", "deployment.seconds", _NOT_LIVE, "seconds"),
+            Item("Tried on a share of the traffic first", "trial", "no trial was set", "pairs"),
             Item(
-                "Probe after the swap passed", "deployment.probe_passed", "no probe after the swap is recorded", "bool"
+                "Every replica passed the probes after the swap",
+                "deployment.probe_passed",
+                "no probe after the swap is recorded",
+                "bool",
             ),
-            Item("Suppressed from", "deployment.suppressed_from", "the subject was never suppressed in output", "date"),
-            Item("Suppressed until", "deployment.suppressed_until", "no end of a suppression is recorded", "date"),
+            Item("Probes of every replica, and since", "deployment.probes", "no probe is recorded", "table"),
+            Item("Caches", "deployment.caches", _NOT_LIVE, "list"),
+            Item("Suppression in output", "suppression.state", _NEVER_SUPPRESSED),
+            Item("Suppressed because of", "suppression.reasons", _NEVER_SUPPRESSED, "list"),
+            Item("Suppressed from", "suppression.since", _NEVER_SUPPRESSED, "date"),
+            Item("Applied by every replica", "suppression.confirmed_at", "not every replica has applied it", "date"),
+            Item("Suppressed until", "suppression.until", "the subject is suppressed still, or never was", "date"),
         ),
     ),
     Point(
@@ -267,7 +278,7 @@ POINTS: tuple[Point, ...] = (
 )
 
 # Missing, yet no gap: the item does not apply unless it is there.
-OPTIONAL = frozenset({"identity.agent_ref", "override.reason", "override.first", "override.second"})
+OPTIONAL = frozenset({"identity.agent_ref", "override.reason", "override.first", "override.second", "trial"})
 
 NOT_CLAIMED: tuple[str, ...] = (
     "No anonymity is claimed: that the model gives nothing about the subject is measured, within the bounds stated.",

@@ -227,13 +227,47 @@ def full(outcome: str = "accepted") -> ReportData:
             "generation": 4,
             "released_at": at(12.65),
             "activated_at": at(12.8),
-            "replicas": (
-                {"replica": "serving-0", "digest": digest("a"), "acknowledged_at": at(12.7)},
-                {"replica": "serving-1", "digest": digest("a"), "acknowledged_at": at(12.75)},
+            "seconds": 1.2,
+            "replicas": tuple(
+                {
+                    "replica": replica,
+                    "digest": digest("a"),
+                    "engine": "transformers",
+                    "prepared_at": at(12.66),
+                    "committed_at": at(12.68),
+                    "acknowledged_at": at(12.7),
+                }
+                for replica in ("serving-0", "serving-1")
             ),
-            "caches_cleared": True,
+            "fenced": ("serving-2",),
+            "caches": ("Prefix cache of the engine: nothing to flush.",),
             "probe_passed": True,
-            "suppressed_from": at(10),
-            "suppressed_until": at(12.8),
+            "probes": (
+                {
+                    "at": at(12.75),
+                    "kind": "after_swap",
+                    "replica": "serving-0",
+                    "generation": 4,
+                    "asked_about": "forget",
+                    "answers": 24,
+                    "share": 1.0,
+                    "required": 0.95,
+                    "outcome": "pass",
+                },
+            ),
+        }
+        values["trial"] = {
+            "passed": True,
+            "requests": 120,
+            "error_share": 0.0,
+            "latency_ratio": 1.02,
+            "overlap": 0.91,
+        }
+        values["suppression"] = {
+            "state": "lifted",
+            "since": at(10),
+            "confirmed_at": at(10.05),
+            "until": at(12.8),
+            "reasons": ("approved",),
         }
     return ReportData.model_validate(values)

@@ -91,7 +91,7 @@ def test_a_rejected_run_is_not_live() -> None:
     report = build_report(sample.full("rejected"))
     assert report["summary"]["live"] is False
     assert [gate["name"] for gate in report["gates"] if gate["state"] == "fail"] == ["ls_ratio"]
-    assert {"deployment.generation", "deployment.suppressed_from"} <= paths(report)
+    assert {"deployment.generation", "suppression.since"} <= paths(report)
 
 
 def test_other_subjects_of_the_same_run_are_left_out() -> None:
