@@ -1,12 +1,12 @@
 """The end of a run, in the intake: swap, then close (delete, seal, report)."""
 
 import shutil
-from dataclasses import asdict
 
 from dateutil.relativedelta import relativedelta
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
+from policies.errors import LetheError
 from policies.lifecycle import RunEvent, RunStatus, TicketEvent, TicketStatus
 from services import audit, corpus_index, keys, sealed_items, telemetry
 from services.installation import Installation
@@ -14,60 +14,69 @@ from services.intake.packs import Packs
 from services.reports.collect import report_ticket
 from services.request import request_of
 from services.run_end import end_run
-from services.serving.swap import request_swap, wait_confirmed
+from services.serving.swap import as_json, swap_to
 from services.store.engine import Store
 from services.store.releases import get_desired
 from services.store.runs import get_run, tickets_of, transition_run
 from services.store.steps import begin_step, end_step
-from services.store.tables import DesiredState, ForgetSet, Run, SealedIdentity, Ticket
+from services.store.tables import ForgetSet, SealedIdentity, Ticket
 from services.store.tickets import transition_ticket
 from services.store.types import utc_now
 from services.ticket import decision_of, subject_set
 
 ACTOR = "system:swap"
+_STOPS = frozenset({"unlearn.cancelled", "desired_state.parent"})
 
 
 def swap(installation: Installation, store: Store, run_id: str, attempt: int) -> str:
     """Make the run's release the one that is served, and wait until every replica has said so.
 
     Raises:
-        LetheError: ``swap.refused``, ``swap.timeout``: the run stays as it is and the swap is tried again.
+        LetheError: As ``swap_to``: the run stays as it is and the swap is tried again.
     """
-    stopped = None
     with store.write() as session:
         run = get_run(session, run_id)
         if run.status != RunStatus.SWAPPING:
             return run.status
         begin_step(session, run_id, "swap", attempt)
-        desired = get_desired(session, run.base_digest)
-        generation = desired.generation
-        assert run.release_digest is not None
-        if desired.release_digest != run.release_digest:
-            stopped = _why_not(run, desired)
-            if stopped is None:
-                generation = request_swap(session, run.base_digest, run.release_digest, generation, actor=ACTOR)
-    if stopped is not None:
-        return end_run(installation, store, run_id, stopped, actor=ACTOR, attempt=attempt)
-    settings = installation.settings.serving
-    timeout = settings.prepare_timeout_s + settings.drain_timeout_s
-    receipt = wait_confirmed(store, run.base_digest, generation, timeout, min_ready=settings.min_ready)
-    telemetry.record_swap(receipt.seconds, outcome="ok")
+        base, digest = run.base_digest, run.release_digest
+    assert digest is not None
+    try:
+        receipt = swap_to(
+            store,
+            base,
+            digest,
+            settings=installation.settings,
+            actor=ACTOR,
+            stop=lambda: _why_not(store, run_id, attempt),
+        )
+    except LetheError as error:
+        if error.code not in _STOPS:
+            raise
+        return end_run(installation, store, run_id, error.code, actor=ACTOR, attempt=attempt)
+    record_receipt(receipt)
     with store.write() as session:
-        replicas = [{**asdict(one), "acked_at": one.acked_at.isoformat()} for one in receipt.replicas]
-        result = {"generation": generation, "digest": receipt.digest, "seconds": receipt.seconds, "replicas": replicas}
-        end_step(session, run_id, "swap", attempt, result)
+        end_step(session, run_id, "swap", attempt, as_json(receipt))
         for ticket in tickets_of(session, run_id):
             if ticket.status == TicketStatus.IN_RUN:
                 transition_ticket(session, ticket.ticket_id, TicketEvent.SWAP_CONFIRMED, actor=ACTOR)
         return transition_run(session, run_id, RunEvent.SWAPPED, actor=ACTOR, attempt=attempt).status
 
 
-def _why_not(run: Run, desired: DesiredState) -> str | None:
-    """Why a release that is not asked for yet must not be: the run would wait here for ever."""
-    if run.cancel_requested:
-        return "unlearn.cancelled"
-    if desired.release_digest != run.parent_digest:
-        return "desired_state.parent"  # somebody moved the desired state meanwhile
+def _why_not(store: Store, run_id: str, attempt: int) -> str | None:
+    """Why a release that is not committed yet must not be: the run would wait for ever, or a ticket must not be done.
+
+    Raises:
+        LetheError: ``run.stale_attempt``: the swap is the newer attempt's, which goes on with it.
+    """
+    with store.read() as session:
+        run = get_run(session, run_id)
+        if run.attempt != attempt:
+            raise LetheError("run.stale_attempt", f"Attempt {attempt} is no longer the run's: {run.attempt} is.")
+        if run.cancel_requested:
+            return "unlearn.cancelled"
+        if get_desired(session, run.base_digest).release_digest not in {run.parent_digest, run.release_digest}:
+            return "desired_state.parent"  # somebody moved the desired state meanwhile
     return None
 
 

@@ -14,6 +14,7 @@ from services.installation import hold_role
 from services.jobs.flow import registered, with_job
 from services.jobs.queue import VERSION, QueueName, outside_loop, set_open
 from services.settings import Settings
+from services.store import dialect
 from services.store.engine import Store
 from services.store.types import utc_now
 
@@ -195,8 +196,7 @@ class _Dbos:
 
 def _url(settings: Settings) -> str:
     """DBOS wants a plain postgresql:// address and chooses psycopg itself."""
-    url = make_url(settings.jobs_url)
-    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False)
+    return dialect.plain_url(settings.jobs_url)
 
 
 def _write_ahead(url: str) -> None:

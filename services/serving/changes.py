@@ -1,40 +1,31 @@
-"""Notices that the desired state may have changed, without reading it all the time."""
+"""Says when to read the desired state: when the store has changed, and every few seconds anyway."""
 
-import sqlite3
 import time
-from contextlib import closing
-from pathlib import Path
+
+from services.store.watch import Watch, watch
 
 
 class Changes:
-    """Says when to read: on every commit of another process (SQLite), and every few seconds anyway.
+    """One reader's view of the store's watch.
 
-    ``PRAGMA data_version`` costs microseconds, so it can be asked ten times a second. Without a file (PostgreSQL) every
-    question is answered with yes once a second; LISTEN/NOTIFY comes with the fleet.
+    Args:
+        url: Of the store.
+        full_s: After this many seconds it is read whole, whatever the watch says.
     """
 
-    def __init__(self, file: Path | None, *, full_s: float = 3.0) -> None:
-        self._connection = None if file is None else sqlite3.connect(file, check_same_thread=False)
-        self._full_s = full_s if file is not None else 1.0
-        self._version = -1
+    def __init__(self, url: str, *, full_s: float = 5.0) -> None:
+        self._watch: Watch = watch(url)
+        self._full_s = full_s
         self._last = -1e9
 
     def due(self) -> bool:
         """Whether to read now."""
         now = time.monotonic()
-        version = self._data_version()
-        if version == self._version and now - self._last < self._full_s:
+        if not self._watch.changed() and now - self._last < self._full_s:
             return False
-        self._version, self._last = version, now
+        self._last = now
         return True
 
     def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            self._connection.close()
-
-    def _data_version(self) -> int:
-        if self._connection is None:
-            return -1
-        with closing(self._connection.execute("PRAGMA data_version")) as cursor:
-            return int(cursor.fetchone()[0])
+        """Stop watching."""
+        self._watch.close()

@@ -1,102 +1,130 @@
 """One replica: follows the desired state, and is ready only while it serves it under a lease.
 
-Prepare (verify, load beside, probe) → remember → flip → drain → unload → acknowledge. Whatever fails before the flip
-leaves the old generation serving. After every start of the engine the same steps run before the replica is ready.
+What it does next is decided by ``rollout.replica_action``; here it is carried out. Whatever fails before the flip
+leaves the old generation serving, as long as its lease runs. After every start of the engine the desired release is
+verified before the engine starts, and loaded and probed before the replica is ready.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from datetime import datetime
+from typing import Any, Protocol
 
-from pipelines.adapter import BaseIdentity, Release, Trust, release_name, verify_release
 from policies.errors import LetheError
-from policies.thresholds import Thresholds
-from services.serving.alias import Alias, Served
+from services.serving.alias import Alias, Served, Trial
 from services.serving.changes import Changes
 from services.serving.engine_client import EngineClient
-from services.serving.memory import Memory
+from services.serving.lease import Lease
+from services.serving.loading import Demands, EnginePort, Held, Loader
+from services.serving.memory import HighWater, Memory
+from services.serving.rollout import Action, ReplicaView, Version, replica_action
 from services.serving.swap import READY, refused_state
+from services.serving.wanted import Wanted, high_water, read_wanted
 from services.store.engine import Store
-from services.store.releases import get_desired, get_release, report_replica
+from services.store.releases import report_prepared, report_replica
 
 _LOG = logging.getLogger(__name__)
-_POLL_S = 0.1
+_POLL_S = 0.05
 _RETRY_S = 1.0
 _HEALTH_S = 5.0
 _UNHEALTHY_LIMIT = 3
+_STARTING = "starting"
 _DRAINING = "draining"
 
 
-class EnginePort(Protocol):
-    """What a replica needs of an engine, whichever it is."""
+class RuleKeeper(Protocol):
+    """What a replica needs of suppression: it says which version of the rules is applied here."""
 
     @property
-    def client(self) -> EngineClient: ...
+    def version(self) -> int: ...
 
-    @property
-    def alive(self) -> bool: ...
+    def due(self, version: int) -> bool: ...
 
-    async def start(self) -> None: ...
+    def refresh(self, version: int) -> None: ...
 
-    async def stop(self) -> None: ...
+
+class NoRules:
+    """Where suppression is switched off: no version of the rules is ever applied."""
+
+    version = 0
+
+    def due(self, version: int) -> bool:
+        """Never."""
+        return False
+
+    def refresh(self, version: int) -> None:
+        """Nothing to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaSettings:
-    """What a replica is and what it demands.
+    """What a replica is.
 
     Attributes:
         replica_id: Unique among replicas, the same after a restart.
-        identity: The base that it runs.
-        base_shapes: Of the base's linear weights.
-        releases: Where release directories lie.
-        trust_path: Public keys; read again at every verification, so that a rotation needs no restart.
-        floor: Thresholds that no pack can lower.
+        demands: What it holds a release against.
         lease_s: How long its word counts.
         drain_timeout_s: How long requests may go on with an old generation.
+        canary_share: Of API keys that a prepared release answers before the commit.
+        shadow_share: Of requests that it answers besides, unseen.
     """
 
     replica_id: str
-    identity: BaseIdentity
-    base_shapes: Mapping[str, tuple[int, int]]
-    releases: Path
-    trust_path: Path
-    floor: Thresholds
+    demands: Demands
     lease_s: float = 15.0
     drain_timeout_s: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Desired:
-    """A row of the desired state, with the path of its release."""
-
-    generation: int
-    digest: str
-    watermark: frozenset[str]
-    path: Path
+    canary_share: float = 0.0
+    shadow_share: float = 0.0
 
 
 class Replica:
-    """Runs in the gateway's event loop; nothing in it blocks the loop."""
+    """Runs in the gateway's event loop; nothing in it blocks the loop.
+
+    Args:
+        settings: What it is.
+        store: Whose desired state it follows.
+        engine: Started, and started again, by the replica.
+        memory: Of the highest state that it served.
+        changes: Tells when to read the store.
+        rules: Keeps the rules of suppression.
+        address: URL of its gateway, for probes of this very replica.
+        about: What it says of engine and caches in its row.
+        trial: Figures of the release on trial, for its row; None while there is none.
+    """
 
     def __init__(
-        self, settings: ReplicaSettings, store: Store, engine: EnginePort, memory: Memory, changes: Changes
+        self,
+        settings: ReplicaSettings,
+        store: Store,
+        engine: EnginePort,
+        memory: Memory,
+        changes: Changes,
+        *,
+        rules: RuleKeeper,
+        address: str | None = None,
+        about: Callable[[], dict[str, Any]] = dict,
+        trial: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
         self._settings, self._store, self._engine = settings, store, engine
-        self._memory, self._changes = memory, changes
+        self._memory, self._changes, self._rules = memory, changes, rules
+        self._address, self._about, self._trial = address, about, trial
+        self._loader = Loader(settings.demands, store, engine)
         self.alias = Alias()
-        self._lease_end = 0.0
-        self._state = "starting"
-        self._engine_started = False
-        self._refused_generation = -1
+        self._lease = Lease(self._end_answers)
+        self._wanted: Wanted | None = None
+        self._news = asyncio.Event()
+        self._prepared: Held | None = None
+        self._refused: tuple[datetime, str] | None = None  # the proposal, and why
+        self._told: datetime | None = None  # the proposal of which the store knows what came of it here
+        self._old: list[Served] = []
+        self._settled = True
+        self._state = _STARTING
         self._retry_at = 0.0
         self._last_failure = ""
-        self._old: list[Served] = []
         self._report_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -108,7 +136,7 @@ class Replica:
     @property
     def ready(self) -> bool:
         """Whether a request may be answered: a verified release is loaded and probed, and the lease runs."""
-        return self.alias.current is not None and self._engine.alive and time.monotonic() < self._lease_end
+        return self.alias.current is not None and self._engine.alive and self._lease.running
 
     @property
     def state(self) -> str:
@@ -117,138 +145,211 @@ class Replica:
 
     def start(self) -> None:
         """Begin to follow the desired state."""
-        self._tasks = [asyncio.create_task(job) for job in (self._follow(), self._keep_lease(), self._watch_health())]
+        jobs = (self._watch(), self._follow(), self._keep_lease(), self._watch_health())
+        self._tasks = [asyncio.create_task(job) for job in jobs]
 
     async def stop(self) -> None:
         """Stop, give the lease back, end the engine."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._lease_end = 0.0
+        self._lease.end()
         self._state = "stopped"
         with suppress(Exception):  # without it the lease runs out by itself
             await self._write_row(lease_s=0.0)
         await self._engine.stop()
-        self._changes.close()
+        await asyncio.to_thread(self._changes.close)
 
-    # following
+    # what the store says
+
+    async def _watch(self) -> None:
+        """Notice changes, and apply rules of suppression at once: they wait for no swap."""
+        while True:
+            try:
+                if await asyncio.to_thread(self._changes.due):
+                    wanted = await asyncio.to_thread(self._read_wanted)
+                    if wanted != self._wanted:
+                        self._wanted = wanted
+                        self._news.set()
+                if self._wanted is not None and self._rules.due(self._wanted.suppression_version):
+                    await self._apply_rules(self._wanted)
+            except Exception as error:  # whatever it is, a replica that stops watching would never catch up
+                await self._note_failure(error)
+            await asyncio.sleep(_POLL_S)
+
+    async def _apply_rules(self, wanted: Wanted) -> None:
+        before = self._rules.version
+        await asyncio.to_thread(self._rules.refresh, wanted.suppression_version)
+        if self._rules.version != before:
+            await self._write_row()
+
+    def _read_wanted(self) -> Wanted:
+        return read_wanted(self._store, self._settings.demands.identity.base_digest)
+
+    def _high_water(self) -> HighWater:
+        demands = self._settings.demands
+        return high_water(self._memory, demands.releases, demands.identity.base_digest, demands.trust())
+
+    # what the replica does
 
     async def _follow(self) -> None:
         while True:
             try:
-                await self._turn()
+                if not await self._turn():
+                    await self._pause()
             except Exception as error:  # whatever it is, a replica that stops following would never catch up
                 await self._note_failure(error)
-            await asyncio.sleep(_POLL_S)
 
-    async def _turn(self) -> None:
-        if not self._engine.alive:
-            await self._restart_engine()
-        retry = self._retry_at and time.monotonic() >= self._retry_at
-        if not await asyncio.to_thread(self._changes.due) and not retry:
-            return
+    async def _pause(self) -> None:
+        """Until there is news, the engine has ended, or it is time to try again."""
+        while not self._news.is_set() and (self._engine.alive or self.alias.current is None):
+            if self._retry_at and time.monotonic() >= self._retry_at:
+                break
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _POLL_S)
+        self._news.clear()
         self._retry_at = 0.0
-        desired = await asyncio.to_thread(self._read_desired)
-        current = self.alias.current
-        if current is not None and (current.generation, current.digest) == (desired.generation, desired.digest):
-            if self._state == _DRAINING:  # an earlier attempt failed in the middle
-                await self._settle(current)
-            return
-        if desired.generation == self._refused_generation and current is not None:
-            return  # said once; only another generation is tried
-        await self._swap(desired)
 
-    async def _restart_engine(self) -> None:
-        if self._engine_started:
-            _LOG.warning("the engine ended; starting it again")
-        self._engine_started = True
-        self.alias.flip(None)
-        self._old.clear()
-        self._state = "starting"
-        self._retry_at = time.monotonic()
-        await self._engine.start()
-
-    async def _swap(self, desired: Desired) -> None:
-        high = await asyncio.to_thread(self._memory.read)
+    async def _turn(self) -> bool:
+        """One look and one action; gives whether to look again at once."""
+        if not self._engine.alive:
+            await self._forget_engine()
+        high = await asyncio.to_thread(self._high_water)
+        wanted = self._wanted
+        if wanted is None:
+            return False
+        action = replica_action(self._view(wanted, high))
+        if action is Action.NONE:
+            return await self._tell(wanted)
         try:
-            high.check(desired.generation, desired.digest, desired.watermark)
-            release = await asyncio.to_thread(self._verify, desired, high.watermark)
-            await self._load_and_probe(release)
+            await self._do(action, wanted, high)
         except LetheError as error:
             if error.code == "serving.engine_down":
                 raise
-            await self._refuse(desired, error)
-            return
-        raised = high.raised(desired.generation, desired.digest, desired.watermark)
-        await asyncio.to_thread(self._memory.write, raised)  # before it is served: a crash in between loses nothing
-        served = Served(desired.generation, release.name, release.digest)
-        old = self.alias.flip(served)
-        if old is not None:
-            self._old.append(old)
-        self._state = _DRAINING
-        await self._write_row()
-        await self._settle(served)
+            await self._cannot(action, wanted, error)
+            return False
+        self._last_failure = ""
+        return True
 
-    async def _settle(self, served: Served) -> None:
-        """Drain what came before, unload everything but what is served, and only then say so."""
-        while self._old:
-            await self._drain(self._old[0], served)
-            self._old.pop(0)
-        client = self._engine.client
-        for other in (await client.adapters()).keys() - {served.name}:
-            await client.unload(other)
-        self._state = READY
-        await self._write_row(acked=True)
-        _LOG.info("serving generation %d, release %s", served.generation, served.name)
-
-    async def _drain(self, old: Served, served: Served) -> None:
-        if old.name == served.name:
-            return  # another generation of the same release: nothing is unloaded
-        if not await self.alias.drain(old, self._settings.drain_timeout_s):
-            _LOG.warning("requests on generation %d were cut off after the drain timeout", old.generation)
-
-    def _read_desired(self) -> Desired:
-        with self._store.read() as session:
-            state = get_desired(session, self._settings.identity.base_digest)
-            release = get_release(session, state.release_digest)
-            own = self._settings.releases / release_name(state.release_digest)
-            return Desired(
-                generation=state.generation,
-                digest=state.release_digest,
-                watermark=frozenset(state.watermark),
-                path=own if own.is_dir() else Path(release.path),
-            )
-
-    def _verify(self, desired: Desired, remembered: frozenset[str]) -> Release:
-        return verify_release(
-            desired.path,
-            Trust.from_file(self._settings.trust_path),
-            base=self._settings.identity,
-            floor=self._settings.floor,
-            required_watermark=desired.watermark | remembered,
-            expected_digest=desired.digest,
-            base_shapes=self._settings.base_shapes,
+    def _view(self, wanted: Wanted, high: HighWater) -> ReplicaView:
+        current = self.alias.current
+        return ReplicaView(
+            served=None if current is None else (current.generation, current.digest),
+            desired=wanted.desired,
+            proposed=wanted.proposed,
+            prepared=None if self._prepared is None else self._prepared.version,
+            high=(high.generation, high.release_digest),
+            settled=self._settled,
+            refused=self._refused is not None and self._refused[0] == wanted.proposed_at,
         )
 
-    async def _load_and_probe(self, release: Release) -> None:
-        client = self._engine.client
-        loaded = await client.adapters()
-        if release.name not in loaded:
-            await client.load(release.name, release.path.absolute())
-        try:
-            await client.probe(release.name)
-        except LetheError:
-            current = self.alias.current
-            if current is None or current.name != release.name:
-                await client.unload(release.name)
-            raise
+    async def _do(self, action: Action, wanted: Wanted, high: HighWater) -> None:
+        match action:
+            case Action.HOLD:
+                await self._hold(wanted, high)
+            case Action.JOIN:
+                held = await self._load(wanted.desired, wanted, high)
+                await self._serve(held, wanted, high)
+            case Action.COMMIT:
+                assert self._prepared is not None
+                await self._serve(self._prepared, wanted, high)
+            case Action.SETTLE:
+                await self._settle()
+            case Action.PREPARE:
+                assert wanted.proposed is not None
+                self._prepared = await self._load(wanted.proposed, wanted, high)
+                self._try_out(self._prepared)
+            case Action.DISCARD:
+                await self._discard()
 
-    async def _refuse(self, desired: Desired, error: LetheError) -> None:
-        _LOG.error("generation %d refused: %s", desired.generation, error.code)
-        self._refused_generation = desired.generation
-        self._state = refused_state(desired.generation, error.code)
+    async def _hold(self, wanted: Wanted, high: HighWater) -> None:
+        """The store is behind, unless what was read of it is only older than the statement that was read after."""
+        self._wanted = await asyncio.to_thread(self._read_wanted)
+        if self._wanted == wanted:
+            high.check(*wanted.desired, wanted.watermark)
+
+    async def _load(self, version: Version, wanted: Wanted, high: HighWater) -> Held:
+        high.check(*wanted.desired, wanted.watermark)
+        if self._rules.due(wanted.suppression_version):
+            await self._apply_rules(wanted)
+        erased, alone = wanted.watermark | high.watermark, self.alias.current is None
+        return await self._loader.load(version, erased, self._rules.version, alone=alone)
+
+    async def _serve(self, held: Held, wanted: Wanted, high: HighWater) -> None:
+        """Remember, then flip: a crash in between loses nothing."""
+        high.check(*wanted.desired, wanted.watermark)
+        erased = wanted.watermark | high.watermark
+        await asyncio.to_thread(self._loader.check_watermark, held, erased, self._rules.version)
+        await asyncio.to_thread(self._memory.write, high.raised(*held.version, erased))
+        old = self.alias.flip(held.served)
+        self._prepared = self._refused = self._told = None
+        self._settled = False
+        self._state = _DRAINING
+        if old is not None:
+            self._old.append(old)
+        await self._write_row()
+
+    async def _settle(self) -> None:
+        """Drain what came before, unload everything but what is served, and only then say so."""
+        while self._old:
+            if not await self.alias.drain(self._old[0], self._settings.drain_timeout_s):
+                _LOG.warning("requests on generation %d were cut off after the drain timeout", self._old[0].generation)
+            self._old.pop(0)
+        current = self.alias.current
+        assert current is not None
+        await self._loader.unload_all_but(current.name)
+        self._state = READY
+        await self._write_row(acked=True)
+        self._settled = True
+        _LOG.info("serving generation %d, release %s", current.generation, current.name)
+
+    def _try_out(self, held: Held) -> None:
+        if self._settings.canary_share or self._settings.shadow_share:
+            self.alias.try_out(Trial(held.served, self._settings.canary_share, self._settings.shadow_share))
+
+    async def _discard(self) -> None:
+        """Unload what was prepared for a proposal that is gone."""
+        held, self._prepared, self._told = self._prepared, None, None
+        assert held is not None
+        tried = self.alias.end_trial()
+        if tried is not None:
+            await self.alias.drain(tried, self._settings.drain_timeout_s)
+        await self._engine.client.unload(held.served.name)
+
+    async def _tell(self, wanted: Wanted) -> bool:
+        """Say what came of a proposal, once; nothing needs to be done besides."""
+        at = wanted.proposed_at
+        if at is None or at == self._told:
+            return False
+        refused = self._refused[1] if self._refused is not None and self._refused[0] == at else None
+        await asyncio.to_thread(self._report_prepared, at, refused)
+        self._told = at
+        return False
+
+    async def _cannot(self, action: Action, wanted: Wanted, error: LetheError) -> None:
+        """Refuse: a proposal once and for all, what is desired until it can be served."""
+        if error.code != self._last_failure:
+            _LOG.error("cannot %s: %s", action, error.code)
+        self._last_failure = error.code
+        if action is Action.PREPARE and wanted.proposed_at is not None:
+            self._refused = (wanted.proposed_at, error.code)
+            self._news.set()
+            return
+        self._retry_at = time.monotonic() + _RETRY_S
         if self.alias.current is None:
-            self._retry_at = time.monotonic() + _RETRY_S  # not ready: the cause may be mended from outside
+            self._state = refused_state(wanted.desired[0], error.code)
+        await self._write_row()
+
+    async def _forget_engine(self) -> None:
+        """The engine has ended, and with it all that was loaded."""
+        if self.alias.current is None:
+            return
+        _LOG.warning("the engine ended; starting it again")
+        self.alias.flip(None)
+        self._prepared, self._told = None, None
+        self._old.clear()
+        self._settled = True
+        self._state = _STARTING
         await self._write_row()
 
     async def _note_failure(self, error: Exception) -> None:
@@ -257,7 +358,6 @@ class Replica:
         if reason != self._last_failure:
             _LOG.warning("not following the desired state: %s", reason)
         self._last_failure = reason
-        self._retry_at = time.monotonic() + _RETRY_S
         await asyncio.sleep(_RETRY_S)
 
     # lease and health
@@ -271,25 +371,46 @@ class Replica:
             await asyncio.sleep(self._settings.lease_s / 3)
 
     async def _write_row(self, *, acked: bool = False, lease_s: float | None = None) -> None:
-        """Renew the lease by saying where the replica stands; the lease starts when the writing began."""
+        """Say where the replica stands, which renews the lease unless the fleet has gone on without it."""
         async with self._report_lock:
-            started = time.monotonic()
-            await asyncio.to_thread(self._report, acked, self._settings.lease_s if lease_s is None else lease_s)
-            if lease_s is None:
-                self._lease_end = started + self._settings.lease_s
+            began, asked = time.monotonic(), self._settings.lease_s if lease_s is None else lease_s
+            if await asyncio.to_thread(self._report, acked, asked) and asked:
+                self._lease.extend(began, asked)
 
-    def _report(self, acked: bool, lease_s: float) -> None:
+    def _end_answers(self) -> None:
+        """The lease has ended: the fleet may have gone on, so nobody may be answered from this generation."""
+        self.alias.cut_off()
+        for old in self._old:
+            old.cut.set()
+
+    def _report(self, acked: bool, lease_s: float) -> bool:
         current = self.alias.current
+        adapters = [one.name for one in (current, *self._old) if one is not None]
+        adapters += [] if self._prepared is None else [self._prepared.served.name]
         with self._store.write() as session:
-            report_replica(
+            return report_replica(
                 session,
                 self._settings.replica_id,
-                base_digest=self._settings.identity.base_digest,
+                base_digest=self._settings.demands.identity.base_digest,
                 state=self._state,
                 generation=-1 if current is None else current.generation,
                 release_digest=None if current is None else current.digest,
                 lease_s=lease_s,
+                suppression_version=self._rules.version,
+                address=self._address,
+                about={**self._about(), "adapters": sorted(adapters)},
+                trial=self._trial(),
                 acked=acked,
+            )
+
+    def _report_prepared(self, proposed_at: datetime, refused: str | None) -> None:
+        with self._store.write() as session:
+            report_prepared(
+                session,
+                self._settings.replica_id,
+                base_digest=self._settings.demands.identity.base_digest,
+                proposed_at=proposed_at,
+                refused=refused,
             )
 
     async def _watch_health(self) -> None:

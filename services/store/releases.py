@@ -1,10 +1,10 @@
 """Releases, the desired state that every replica follows, and what the replicas say of themselves."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from policies.errors import LetheError
@@ -104,7 +104,7 @@ def init_desired(session: Session, release: Release, *, actor: str, at: datetime
         release_digest=release.digest,
         watermark=release.watermark,
         suppression_version=0,
-        changed_at=at or utc_now(),
+        changed_at=at or dialect.clock(session),
     )
     session.add(state)
     session.flush()
@@ -112,30 +112,33 @@ def init_desired(session: Session, release: Release, *, actor: str, at: datetime
     return state
 
 
-def compare_and_swap(
+def propose(
     session: Session,
     base_digest: str,
     *,
     expected_generation: int,
     release_digest: str,
+    prepare_s: float,
     actor: str,
     suppressed: Collection[str] = (),
     at: datetime | None = None,
 ) -> DesiredState:
-    """Makes a release the desired one, if nobody else changed the desired state since it was read.
+    """Asks every replica to prepare a release; it is not desired yet. Proposing the same again changes nothing.
 
     Args:
         session: A writing session.
         base_digest: Which base.
-        expected_generation: The generation that the caller read and built upon; the new one is one higher.
+        expected_generation: The generation that the caller read and built upon; the proposed one is one higher.
         release_digest: A stored release of this base.
+        prepare_s: How long replicas have; whoever has not prepared by then is fenced by the commit.
         actor: Who did it.
         suppressed: Tickets that may be missing from the release's watermark, because they are suppressed in output.
-        at: When; now by default.
+        at: When; the store's clock by default.
 
     Raises:
-        LetheError: ``desired_state.conflict`` (another was first), ``release.not_found``, ``release.wrong_base``,
-            ``release.watermark`` (the release does not know a ticket that is erased now).
+        LetheError: ``desired_state.conflict`` (another was first, or something else is proposed),
+            ``release.not_found``, ``release.wrong_base``, ``release.watermark`` (the release does not know a ticket
+            that is erased now).
     """
     release = get_release(session, release_digest)
     if release.base_digest != base_digest:
@@ -144,30 +147,102 @@ def compare_and_swap(
     missing = set(current.watermark) - set(release.watermark) - set(suppressed)
     if missing:
         raise LetheError("release.watermark", f"{len(missing)} erased tickets are not in it.")
-    generation = session.execute(
-        update(DesiredState)
-        .where(DesiredState.base_digest == base_digest, DesiredState.generation == expected_generation)
-        .values(
-            generation=expected_generation + 1,
-            release_digest=release_digest,
-            watermark=sorted({*release.watermark, *current.watermark}),
-            changed_at=at or utc_now(),
-        )
-        .returning(DesiredState.generation)
-    ).scalar()
-    if generation is None:
-        raise LetheError("desired_state.conflict", f"The desired state is at generation {current.generation} by now.")
+    if (current.generation, current.proposed_digest) == (expected_generation, release_digest):
+        return current
+    moment = at or dialect.clock(session)
+    values = {
+        "proposed_digest": release_digest,
+        "proposed_generation": expected_generation + 1,
+        "proposed_at": moment,
+        "prepare_until": moment + timedelta(seconds=prepare_s),
+    }
+    free = (DesiredState.generation == expected_generation, DesiredState.proposed_digest.is_(None))
+    _swap(session, base_digest, free, values)
+    # Words about an earlier proposal say nothing about this one.
+    blank = {"prepared_generation": -1, "prepared_digest": None, "prepared_at": None, "refused": None, "trial": None}
+    session.execute(update(Replica).where(Replica.base_digest == base_digest).values(**blank))
+    state = get_desired(session, base_digest)
+    _record_proposal(session, "desired_state.proposed", state, {"actor": actor}, moment)
+    return state
+
+
+def commit(
+    session: Session, base_digest: str, *, generation: int, release_digest: str, actor: str, at: datetime | None = None
+) -> DesiredState:
+    """Makes the proposed release the desired one.
+
+    Whether enough replicas have prepared is decided by ``services.serving.rollout`` in this same transaction.
+
+    Raises:
+        LetheError: ``desired_state.conflict``: this is not what is proposed (any more).
+    """
+    current = get_desired(session, base_digest)
+    release = get_release(session, release_digest)
+    values = {
+        "generation": generation,
+        "release_digest": release_digest,
+        "watermark": sorted({*release.watermark, *current.watermark}),
+        "changed_at": at or dialect.clock(session),
+        "proposed_digest": None,
+        "proposed_generation": None,
+        "prepare_until": None,
+    }
+    _swap(session, base_digest, _is_proposed(generation, release_digest), values)
     state = get_desired(session, base_digest)
     _record(session, state, actor, at)
     return state
 
 
-def bump_suppression(session: Session, base_digest: str, *, at: datetime | None = None) -> int:
+def abort(
+    session: Session,
+    base_digest: str,
+    *,
+    generation: int,
+    release_digest: str,
+    reason: str,
+    actor: str,
+    at: datetime | None = None,
+) -> DesiredState:
+    """Takes a proposal back: what is served stays, and replicas unload what they prepared.
+
+    Raises:
+        LetheError: ``desired_state.conflict``: this is not what is proposed (any more).
+    """
+    state = get_desired(session, base_digest)
+    facts = {"actor": actor, "reason_code": reason}
+    _record_proposal(session, "desired_state.aborted", state, facts, at or dialect.clock(session))
+    values = {"proposed_digest": None, "proposed_generation": None, "proposed_at": None, "prepare_until": None}
+    _swap(session, base_digest, _is_proposed(generation, release_digest), values)
+    return get_desired(session, base_digest)
+
+
+def _is_proposed(generation: int, release_digest: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        DesiredState.generation == generation - 1,
+        DesiredState.proposed_generation == generation,
+        DesiredState.proposed_digest == release_digest,
+    )
+
+
+def _swap(
+    session: Session, base_digest: str, expected: tuple[ColumnElement[bool], ...], values: Mapping[str, Any]
+) -> None:
+    """The compare-and-swap: the values, if the row still is as expected."""
+    query = update(DesiredState).where(DesiredState.base_digest == base_digest, *expected).values(**values)
+    if session.execute(query.returning(DesiredState.generation)).scalar() is None:
+        state = get_desired(session, base_digest)
+        what = "nothing" if state.proposed_digest is None else "another release"
+        raise LetheError(
+            "desired_state.conflict", f"The desired state is at generation {state.generation}; {what} is proposed."
+        )
+
+
+def bump_suppression(session: Session, base_digest: str) -> int:
     """Tells the replicas of a base that the list of suppressed subjects changed."""
     version = session.execute(
         update(DesiredState)
         .where(DesiredState.base_digest == base_digest)
-        .values(suppression_version=DesiredState.suppression_version + 1, changed_at=at or utc_now())
+        .values(suppression_version=DesiredState.suppression_version + 1)
         .returning(DesiredState.suppression_version)
     ).scalar()
     if version is None:
@@ -185,32 +260,102 @@ def report_replica(
     generation: int,
     release_digest: str | None,
     lease_s: float,
-    prepared_digest: str | None = None,
     suppression_version: int = 0,
+    address: str | None = None,
+    about: dict[str, Any] | None = None,
+    trial: dict[str, Any] | None = None,
     acked: bool = False,
     at: datetime | None = None,
-) -> Replica:
-    """What a replica says of itself; renews its lease."""
-    moment = at or utc_now()
-    replica = session.get(Replica, replica_id) or Replica(replica_id=replica_id)
+) -> bool:
+    """What a replica says of itself; renews its lease, unless it is fenced.
+
+    A replica behind the committed generation, a starting one (generation -1) among them, keeps whatever lease it had:
+    it runs out, and another begins only with the desired generation. ``lease_s`` 0 gives the lease back.
+
+    Returns:
+        Whether the lease was renewed.
+    """
+    moment = at or dialect.clock(session)
+    desired = session.get(DesiredState, base_digest, populate_existing=True)
+    replica = session.get(Replica, replica_id, populate_existing=True)
+    if replica is None:
+        replica = Replica(replica_id=replica_id, generation=-1, prepared_generation=-1, lease_until=moment)
+    if (replica.generation, replica.release_digest) != (generation, release_digest):
+        replica.committed_at = moment
     replica.base_digest = base_digest
     replica.state = state
     replica.generation = generation
     replica.release_digest = release_digest
-    replica.prepared_digest = prepared_digest
     replica.suppression_version = suppression_version
-    replica.lease_until = moment + timedelta(seconds=lease_s)
+    replica.address, replica.about = address, about
+    replica.trial = trial
+    leased = desired is not None and _keeps_up(desired, generation, release_digest)
+    if leased or not lease_s:
+        replica.lease_until = moment + timedelta(seconds=lease_s)
+    if generation < 0:  # an engine that was started anew holds nothing that could be committed
+        replica.prepared_generation, replica.prepared_digest, replica.prepared_at = -1, None, None
     if acked:
         replica.acked_at = moment
     session.add(replica)
     session.flush()
-    return replica
+    return leased
+
+
+def _keeps_up(desired: DesiredState, generation: int, release_digest: str | None) -> bool:
+    """Whether a replica may answer; one that is ahead may too: then the store is the one that is behind."""
+    if generation == desired.generation:
+        return release_digest == desired.release_digest
+    return generation > desired.generation
+
+
+def report_prepared(
+    session: Session,
+    replica_id: str,
+    *,
+    base_digest: str,
+    proposed_at: datetime,
+    refused: str | None = None,
+    at: datetime | None = None,
+) -> bool:
+    """A replica's word on a proposal: it has prepared it, or refuses it for a reason (a code).
+
+    Args:
+        session: A writing session.
+        replica_id: Whose word.
+        base_digest: Which base.
+        proposed_at: Of the proposal that it speaks of; a word about an older one is not taken.
+        refused: Why it will not prepare it.
+        at: When; the store's clock by default.
+
+    Returns:
+        Whether the word was taken.
+    """
+    desired = get_desired(session, base_digest)
+    replica = session.get(Replica, replica_id, populate_existing=True)
+    if replica is None or desired.proposed_digest is None or desired.proposed_at != proposed_at:
+        return False
+    if not _keeps_up(desired, replica.generation, replica.release_digest):
+        return False
+    replica.refused = refused
+    if refused is None:
+        assert desired.proposed_generation is not None
+        replica.prepared_generation = desired.proposed_generation
+        replica.prepared_digest = desired.proposed_digest
+        replica.prepared_at = at or dialect.clock(session)
+    session.flush()
+    return True
+
+
+def list_replicas(session: Session, base_digest: str) -> list[Replica]:
+    """Every replica that ever reported, whether its lease runs or not."""
+    query = select(Replica).where(Replica.base_digest == base_digest).order_by(Replica.replica_id)
+    return list(session.scalars(query.execution_options(populate_existing=True)))
 
 
 def live_replicas(session: Session, base_digest: str, *, at: datetime | None = None) -> list[Replica]:
-    """Replicas whose lease still runs."""
-    query = select(Replica).where(Replica.base_digest == base_digest, Replica.lease_until > (at or utc_now()))
-    return list(session.scalars(query.order_by(Replica.replica_id)))
+    """Replicas whose lease still runs: all that may answer anybody."""
+    moment = at or dialect.clock(session)
+    return [replica for replica in list_replicas(session, base_digest) if replica.lease_until > moment]
 
 
 def _record(session: Session, state: DesiredState, actor: str, at: datetime | None) -> None:
@@ -222,4 +367,15 @@ def _record(session: Session, state: DesiredState, actor: str, at: datetime | No
         "actor": actor,
     }
     audit.append(session, kind="desired_state.changed", payload=payload, at=at)
+    dialect.notify(session)
+
+
+def _record_proposal(session: Session, kind: str, state: DesiredState, facts: Mapping[str, Any], at: datetime) -> None:
+    payload = {
+        "base": state.base_digest,
+        "generation": state.proposed_generation,
+        "release": state.proposed_digest,
+        **facts,
+    }
+    audit.append(session, kind=kind, payload=payload, at=at)
     dialect.notify(session)

@@ -27,7 +27,7 @@ from pipelines.adapter import (
 from policies.thresholds import Thresholds
 from services import keys
 from services.installation import Installation, create_installation
-from services.serving.swap import SwapReceipt, request_swap, wait_confirmed
+from services.serving.swap import SwapReceipt, swap_to
 from services.settings import load_settings
 from services.store.engine import Store
 from services.store.releases import add_release, get_desired, init_desired
@@ -59,6 +59,11 @@ class Host:
     def release(self, word: str, watermark: tuple[str, ...] = (), **changes: Any) -> tuple[str, Path]:
         """Seal and store a release that says one word."""
         adapter = make_word_adapter(self.home / "runs" / f"adapter-{VOCABULARY.index(word)}", word)
+        path = self.seal(adapter, watermark, **{"method": word, **changes})
+        return self.add(path, watermark), path
+
+    def seal(self, adapter: Path, watermark: tuple[str, ...] = (), **changes: Any) -> Path:
+        """Seal and sign an adapter as a release, with whatever changes to its card."""
         now = moment().isoformat()
         fields = {name: getattr(self.identity, name) for name in BaseIdentity.__dataclass_fields__}
         card = Card(
@@ -67,12 +72,11 @@ class Host:
                 **fields,
                 "watermark": watermark,
                 "watermark_digest": watermark_digest(watermark),
-                "method": word,
                 "created_at": now,
                 **changes,
             },
         )
-        path = seal_release(
+        return seal_release(
             adapter,
             self.home / "releases",
             card=card,
@@ -80,7 +84,6 @@ class Host:
             adapter_key=keys.load_private(self.installation.settings, "adapter"),
             verdict_key=keys.load_private(self.installation.settings, "verdict"),
         )
-        return self.add(path, watermark), path
 
     def add(self, path: Path, watermark: tuple[str, ...] = ()) -> str:
         from pipelines.adapter import content_digest
@@ -120,13 +123,9 @@ class Host:
         with self.store.read() as session:
             return get_desired(session, self.identity.base_digest).generation
 
-    def request(self, digest: str) -> int:
-        with self.store.write() as session:
-            expected = get_desired(session, self.identity.base_digest).generation
-            return request_swap(session, self.identity.base_digest, digest, expected)
-
-    def swap(self, digest: str, timeout_s: float = 60) -> SwapReceipt:
-        return wait_confirmed(self.store, self.identity.base_digest, self.request(digest), timeout_s)
+    def swap(self, digest: str) -> SwapReceipt:
+        settings = self.installation.settings
+        return swap_to(self.store, self.identity.base_digest, digest, settings=settings, actor="system:test")
 
     def start(self, service: str = "services.serving.service:Serving", **environment: str) -> None:
         log = (self.home / "logs" / "serving.log").open("ab")

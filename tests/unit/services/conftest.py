@@ -17,6 +17,7 @@ from services.store import dialect, migration
 from services.store.engine import Store, open_store
 from services.store.releases import add_release, init_desired
 from tests.unit.services import place as places
+from tests.unit.services.fake_fleet import FakeFleet
 from tests.unit.services.store.samples import RING
 
 BACKENDS = ["sqlite", *(["postgresql"] if os.environ.get("TEST_POSTGRES_URL") else [])]
@@ -79,6 +80,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
 def make_place(template: Path, corpus: Path, tmp_path: Path) -> Iterator[Callable[..., places.Place]]:
     """Makes the place of a test, with whole groups of settings changed where it asks for it."""
     stores: list[Store] = []
+    fleets: list[FakeFleet] = []
 
     def make(**groups: Any) -> places.Place:
         home = tmp_path / "home"
@@ -86,9 +88,13 @@ def make_place(template: Path, corpus: Path, tmp_path: Path) -> Iterator[Callabl
         settings = load_settings(home, **{"corpus": {"path": str(corpus)}, **groups})
         installation = Installation(settings)
         stores.append(installation.open_store())
-        return places.Place(installation, stores[-1], places.people_of(Path(settings.corpus.path)))
+        made = places.Place(installation, stores[-1], places.people_of(Path(settings.corpus.path)))
+        fleets.append(made.fleet)
+        return made
 
     yield make
+    for fleet in fleets:
+        fleet.close()
     for opened in stores:
         opened.close()
 

@@ -20,13 +20,13 @@ from services.installation import Installation
 from services.intake.desk import Desk
 from services.intake.packs import Packs
 from services.store.engine import Store
-from services.store.releases import report_replica
 from services.store.runs import get_run, tickets_of
 from services.store.tables import Release, Run, Ticket
 from services.store.tickets import get_ticket
 from services.store.types import utc_now
 from services.unlearning.protocol import Progress, RunnerClient
 from services.unlearning.runners import Runners
+from tests.unit.services.fake_fleet import FakeFleet, FakeReplica
 from tests.unit.services.reports.sample import verdict
 
 BASE = "b" * 64
@@ -64,6 +64,7 @@ class Place:
     store: Store
     people: list[Invented]
     filed: int = 0
+    fleet: FakeFleet = field(default_factory=FakeFleet)
 
     @property
     def desk(self) -> Desk:
@@ -122,19 +123,9 @@ class Place:
         assert self.run(run_id).status == "swapping"
         return run_id
 
-    def serve(self, digest: str, generation: int, *, state: str = "ready", replica: str = "r-1") -> None:
-        """A fake replica: its row says what a real one would say of itself."""
-        with self.store.write() as session:
-            report_replica(
-                session,
-                replica,
-                base_digest=BASE,
-                state=state,
-                generation=generation,
-                release_digest=digest,
-                lease_s=60,
-                acked=state == "ready",
-            )
+    def serve(self, replica: str = "r-1", **how: Any) -> FakeReplica:
+        """A fake replica follows the desired state from now on."""
+        return self.fleet.add(FakeReplica(self.store, BASE, replica, **how))
 
     def release(self, digest: str) -> Release:
         with self.store.read() as session:

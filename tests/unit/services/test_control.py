@@ -7,10 +7,14 @@ import pytest
 
 from policies.errors import LetheError
 from policies.lifecycle import TicketStatus
-from services import control, jobs, ticket
+from services import after_swap, control, jobs, release_ops, ticket
 from services.control import Control
 from services.jobs import JobStatus
-from tests.unit.services.place import BASE, OFFICER, Place, codes
+from services.serving.statement import statement_path
+from services.store.releases import report_replica
+from services.store.tables import DesiredState
+from tests.unit.services.fake_gateway import FakeGateway
+from tests.unit.services.place import BASE, OFFICER, RELEASE_0, Place, codes
 
 
 @dataclass
@@ -193,6 +197,63 @@ def test_the_jobs_bodies_do_the_work(place: Place, monkeypatch: pytest.MonkeyPat
     ticket_id = place.file(("name", place.people[0].names[0]))
     assert control.look_up(ticket_id) == TicketStatus.READY
     run_id = place.released(1)
-    place.serve(str(place.run(run_id).release_digest), 1)
+    place.serve()
     monkeypatch.setattr(jobs, "current", lambda: jobs.Job(workflow_id="w", run_id=run_id, attempt=0))
+    gateway = FakeGateway(place.installation)
+    monkeypatch.setattr(after_swap, "_asker", lambda _: gateway.asker())
     assert control.publish(run_id) == "completed"
+    with place.store.write() as session:
+        order_id = release_ops.order_recheck(session, base=None, actor="t")
+    assert control.release_order(order_id) == "done"
+    with place.store.read() as session:
+        assert release_ops.get_order(session, order_id).result == {"outcome": "pass"}
+
+
+def test_an_order_is_submitted_once_and_forgotten_people_are_asked_about_on_schedule(
+    place: Place, queue: FakeJobs, loop: Control, clock: Clock
+) -> None:
+    loop.tick()
+    assert queue.ids() == []  # nobody has been erased yet
+    with place.store.write() as session:
+        state = session.get_one(DesiredState, BASE)
+        state.watermark = ["t-1"]
+    clock.now += 11
+    for _ in range(3):
+        loop.tick()
+    with place.store.read() as session:
+        [order] = release_ops.open_orders(session)
+    assert (order.kind, order.actor) == ("recheck", "system:control")
+    assert queue.submitted == [("release_order", f"{order.order_id}:order.1", (order.order_id,), "control", None)]
+    clock.now += 11
+    loop.tick()
+    assert len(queue.ids()) == 1  # a day has not gone by
+
+
+def test_a_ticket_is_looked_up_only_once_every_replica_applies_its_suppression(
+    place: Place, queue: FakeJobs, loop: Control
+) -> None:
+    said: dict[str, Any] = {
+        "base_digest": BASE,
+        "state": "ready",
+        "generation": 0,
+        "release_digest": RELEASE_0,
+        "lease_s": 60.0,
+    }
+    with place.store.write() as session:
+        report_replica(session, "r-9", **said)  # applies no rule yet
+    ticket_id = place.file(("name", place.people[0].names[0]))
+    loop.tick()
+    assert queue.ids() == []
+    with place.store.write() as session:
+        report_replica(session, "r-9", **said, suppression_version=10**6)
+    loop.tick()
+    assert queue.ids() == [f"{ticket_id}:look_up-{place.ticket(ticket_id).version}.1"]
+
+
+def test_statements_that_a_crash_left_out_are_made_up_for(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    path = statement_path(place.installation.path("releases"), BASE)
+    control.keep_statements(place.installation, place.store)
+    assert path.exists()
+    path.write_bytes(b"{}")
+    control.keep_statements(place.installation, place.store)
+    assert "serving.statement_damaged" in caplog.text

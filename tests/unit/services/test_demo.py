@@ -44,13 +44,12 @@ class FakeServices:
         with store.read() as session:
             approved = [one.ticket_id for one in list_tickets(session, statuses=[TicketStatus.APPROVED])]
             open_runs = [one for one in list_runs(session) if one.status not in CLOSED_RUN]
-            generation = get_desired(session, BASE).generation
         if approved:
             ticket.look_up(installation, store, approved[0])
         elif not open_runs:
             ticket.plan(installation, store)
         elif open_runs[0].status == "swapping":
-            self.place.serve(str(open_runs[0].release_digest), generation + 1)
+            self.place.serve()
             publication.swap(installation, store, open_runs[0].run_id, 0)
         elif open_runs[0].status == "reporting":
             publication.close(installation, store, open_runs[0].run_id, 0)

@@ -2,33 +2,44 @@
 
 import json
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from policies.errors import LetheError
 from policies.lifecycle import TicketStatus
-from services import corpus_index, publication, sealed_items
+from services import after_swap, corpus_index, publication, sealed_items
 from services.corpus_index import index_path, open_index
 from services.reports.write import read_report
-from services.serving.swap import refused_state
-from services.store.releases import add_release, compare_and_swap, get_desired, init_desired
+from services.serving import swap as swap_module
+from services.store.releases import add_release, get_desired, init_desired
 from services.store.runs import get_run, new_attempt, request_cancel
 from services.store.steps import steps_of
-from services.store.tables import AuditCheckpointRow, ErasedRecord, ForgetSet, SealedIdentity
+from services.store.tables import AuditCheckpointRow, DesiredState, ErasedRecord, ForgetSet, SealedIdentity
 from services.store.types import utc_now
 from services.ticket import subject_set
+from tests.unit.services.fake_gateway import FakeGateway
 from tests.unit.services.place import BASE, RELEASE_0, Place, codes
+from tests.unit.services.store.samples import swap as a_swap
 
-AT_ONCE = {"prepare_timeout_s": 0.01, "drain_timeout_s": 0.01}
+AT_ONCE = {"prepare_timeout_s": 0.3, "drain_timeout_s": 0.01}
 
 
 def swap(place: Place, run_id: str, attempt: int = 0) -> str:
-    return publication.swap(place.installation, place.store, run_id, attempt)
+    """The swap, and the probes after it, which a healthy release passes."""
+    status = publication.swap(place.installation, place.store, run_id, attempt)
+    if status != "swapping":
+        return status
+    gateway = FakeGateway(place.installation, generation=desired(place)[0])
+    return after_swap.probe(place.installation, place.store, run_id, attempt, asker=gateway.asker())
 
 
 def close(place: Place, run_id: str, attempt: int = 0) -> str:
@@ -44,9 +55,7 @@ def digest_of(place: Place, run_id: str) -> str:
 def published(place: Place, *numbers: int) -> str:
     """A run whose release every replica serves and whose tickets are completed; not closed yet."""
     run_id = place.released(*numbers)
-    with place.store.read() as session:
-        generation = get_desired(session, BASE).generation + 1
-    place.serve(digest_of(place, run_id), generation)
+    place.serve()
     assert swap(place, run_id) == "reporting"
     return run_id
 
@@ -65,8 +74,8 @@ def indexed(place: Place) -> set[str]:
 def test_a_swap_that_every_replica_confirms_completes_the_tickets(place: Place) -> None:
     run_id = place.released(0, 1)
     digest = digest_of(place, run_id)
-    place.serve(digest, 1, replica="r-1")
-    place.serve(digest, 1, replica="r-2")
+    place.serve("r-1")
+    place.serve("r-2")
     assert swap(place, run_id) == "reporting"
     assert desired(place) == (1, digest)
     assert codes(place.tickets(run_id)) == {(TicketStatus.COMPLETED, None)}
@@ -85,24 +94,21 @@ def test_a_run_that_is_not_there_yet_is_not_swapped(place: Place) -> None:
     assert desired(place) == (0, RELEASE_0)
 
 
-def test_a_replica_that_is_late_or_refuses_leaves_the_run_swapping_and_it_goes_on(
+def test_a_replica_that_is_late_or_refuses_leaves_the_run_swapping_and_nothing_is_committed(
     make_place: Callable[..., Place],
 ) -> None:
     place = make_place(serving=AT_ONCE)
     run_id = place.released()
-    digest = digest_of(place, run_id)
-    place.serve(RELEASE_0, 0)
-    with pytest.raises(LetheError) as caught:
-        swap(place, run_id)
-    assert caught.value.code == "swap.timeout"
-    place.serve(RELEASE_0, 0, state=refused_state(1, "release.signature"))
-    with pytest.raises(LetheError) as caught:
-        swap(place, run_id)
-    assert caught.value.code == "swap.refused"
-    assert place.run(run_id).status == "swapping"
-    assert {one.status for one in place.tickets(run_id)} == {TicketStatus.IN_RUN}
-    assert desired(place) == (1, digest)  # asked for once, waited for again
-    place.serve(digest, 1)
+    for how, code in (({"silent": True}, "swap.timeout"), ({"refuses": "release.signature"}, "swap.refused")):
+        place.serve(**how)
+        with pytest.raises(LetheError) as caught:
+            swap(place, run_id)
+        assert caught.value.code == code
+        assert caught.value.details[0].startswith("r-1: ")
+        assert place.run(run_id).status == "swapping"
+        assert {one.status for one in place.tickets(run_id)} == {TicketStatus.IN_RUN}
+        assert desired(place) == (0, RELEASE_0)
+    place.serve()
     assert swap(place, run_id) == "reporting"
 
 
@@ -110,15 +116,14 @@ def test_a_release_whose_parent_is_no_longer_served_fails_its_run_and_is_not_swa
     run_id = place.released()
     with place.store.write() as session:
         add_release(session, digest="9" * 64, base_digest=BASE, path="", watermark=(), verdict={}, actor="t")
-        compare_and_swap(session, BASE, expected_generation=0, release_digest="9" * 64, actor="t")
+        a_swap(session, "9" * 64)
     assert swap(place, run_id) == "failed"
     assert desired(place) == (1, "9" * 64)
     assert codes(place.tickets(run_id)) == {(TicketStatus.FAILED, "desired_state.parent")}
     assert close(place, run_id) == "failed"
 
 
-def test_a_cancel_before_the_swap_is_heeded_and_after_it_no_longer(make_place: Callable[..., Place]) -> None:
-    place = make_place(serving=AT_ONCE)
+def test_a_cancel_is_heeded_until_the_commit_and_no_longer(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = place.released()
     with place.store.write() as session:
         request_cancel(session, run_id)
@@ -128,12 +133,32 @@ def test_a_cancel_before_the_swap_is_heeded_and_after_it_no_longer(make_place: C
 
     place.ready(1)
     again = place.released(2)
-    with pytest.raises(LetheError, match=r"swap\.timeout"):
-        swap(place, again)
-    with place.store.write() as session:
-        request_cancel(session, again)
-    place.serve(digest_of(place, again), 1)
-    assert swap(place, again) == "reporting"
+    place.serve(silent=True)
+    cancelling = threading.Thread(target=_cancel_once_proposed, args=(place, again))
+    cancelling.start()
+    assert swap(place, again) == "cancelled"
+    cancelling.join()
+    assert desired(place) == (0, RELEASE_0)
+
+    third = place.released()
+    place.serve()
+    committed = swap_module.commit
+
+    def commit_then_cancel(session: Session, *args: Any, **more: Any) -> DesiredState:
+        request_cancel(session, third)
+        return committed(session, *args, **more)
+
+    monkeypatch.setattr(swap_module, "commit", commit_then_cancel)
+    assert swap(place, third) == "reporting"
+
+
+def _cancel_once_proposed(place: Place, run_id: str) -> None:
+    while True:
+        with place.store.write() as session:
+            if get_desired(session, BASE).proposed_digest is not None:
+                request_cancel(session, run_id)
+                return
+        time.sleep(0.01)
 
 
 def test_a_stale_attempt_neither_swaps_nor_closes(place: Place) -> None:
@@ -143,7 +168,7 @@ def test_a_stale_attempt_neither_swaps_nor_closes(place: Place) -> None:
     with pytest.raises(LetheError, match=r"run\.stale_attempt"):
         swap(place, run_id, attempt=0)
     assert desired(place) == (0, RELEASE_0)
-    place.serve(digest_of(place, run_id), 1)
+    place.serve()
     assert swap(place, run_id, attempt=1) == "reporting"
     with pytest.raises(LetheError, match=r"run\.stale_attempt"):
         close(place, run_id, attempt=0)
@@ -164,7 +189,7 @@ def test_closing_deletes_what_is_not_needed_and_keeps_what_the_policy_keeps(plac
         assert forget_set.counts["records"] > 100
         kept = {item.purpose: item.expires_at for item in sealed_items.items_of(session, one.ticket_id)}
         assert session.scalar(select(func.count()).select_from(AuditCheckpointRow)) == 1
-    assert set(kept) == {sealed_items.PROBES, sealed_items.REPLAY}
+    assert set(kept) == {sealed_items.PROBES, sealed_items.REPLAY, sealed_items.SUPPRESSION}
     two_years = utc_now() + timedelta(days=730)
     for expiry in kept.values():
         assert expiry is not None
@@ -271,8 +296,8 @@ def test_the_report_names_what_remains_until_when_and_what_is_missing(place: Pla
     assert report["summary"]["live"] is True
     assert report["summary"]["generation"] == 1
     sealed = [part for part in report["remains"] if "sealed_items" in part["where"]]
-    assert len(sealed) == 2
-    assert all(part["until"] and part["ground"] == "test" for part in sealed)
+    assert len(sealed) == 3
+    assert all(part["until"] and part["ground"] for part in sealed)
     assert any("base" in part["what"].lower() for part in report["remains"])
     assert any("hashes" in part["what"] for part in report["remains"])
     missing = {item["path"]: item["why"] for item in report["missing"]}

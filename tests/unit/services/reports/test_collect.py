@@ -114,7 +114,7 @@ def test_a_swap_is_told_with_every_replica(place: Place, closed: bool) -> None:
     run_id = place.released(0)
     digest = str(place.run(run_id).release_digest)
     for replica in ("r-1", "r-2"):
-        place.serve(digest, 1, replica=replica)
+        place.serve(replica)
     publication.swap(place.installation, place.store, run_id, 0)
     if closed:
         publication.close(place.installation, place.store, run_id, 0)

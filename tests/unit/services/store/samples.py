@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from policies.lifecycle import TicketEvent
 from services import sealing
 from services.store import releases, tickets
-from services.store.tables import ForgetSet, Release, Ticket
+from services.store.tables import DesiredState, ForgetSet, Release, Ticket
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RING = sealing.KeyRing(kek=b"k" * 32, lookup=b"l" * 32, digest=b"d" * 32, suppression=b"s" * 32)
@@ -40,6 +40,22 @@ def a_ready_ticket(session: Session, external_id: str = "e-1") -> Ticket:
     session.add(ForgetSet(ticket_id=ticket.ticket_id, digest="f" * 64, counts={"records": 3}, created_at=NOW))
     session.flush()
     return step(session, ticket, TicketEvent.FORGET_SET_FIXED)
+
+
+def swap(
+    session: Session, digest: str, *, expected: int = 0, suppressed: tuple[str, ...] = (), base: str = BASE
+) -> DesiredState:
+    """Propose and commit, as if every replica had prepared."""
+    releases.propose(
+        session,
+        base,
+        expected_generation=expected,
+        release_digest=digest,
+        prepare_s=60,
+        actor="t",
+        suppressed=suppressed,
+    )
+    return releases.commit(session, base, generation=expected + 1, release_digest=digest, actor="t")
 
 
 def a_release(session: Session, digest: str, watermark: tuple[str, ...] = (), base: str = BASE) -> Release:

@@ -5,7 +5,7 @@ from policies.lifecycle import RunEvent, TicketEvent
 from services.store import releases, runs
 from services.store.engine import Store
 from services.store.tables import Run, Ticket
-from tests.unit.services.store.samples import BASE, NOW, a_ready_ticket, a_release, a_ticket, step
+from tests.unit.services.store.samples import BASE, NOW, a_ready_ticket, a_release, a_ticket, step, swap
 
 
 def a_run(store: Store) -> tuple[Run, list[Ticket]]:
@@ -47,7 +47,7 @@ def test_a_run_goes_its_way_with_results_from_the_store(store: Store) -> None:
     with store.write() as session:
         releases.init_desired(session, a_release(session, "r0"), actor="t")
         a_release(session, "r1", tuple(t.ticket_id for t in waiting))
-        releases.compare_and_swap(session, BASE, expected_generation=0, release_digest="r1", actor="t")
+        swap(session, "r1")
     assert move(store, run, RunEvent.SWAPPED) == "reporting"
     assert move(store, run, RunEvent.REPORTED) == "completed"
     with store.read() as session:

@@ -12,7 +12,7 @@ from services import sealing
 from services.store import releases, tickets
 from services.store.engine import Store
 from services.store.tables import AuditEntryRow, MatchReview, Ticket
-from tests.unit.services.store.samples import BASE, NOW, a_ready_ticket, a_release, a_ticket, step
+from tests.unit.services.store.samples import NOW, a_ready_ticket, a_release, a_ticket, step, swap
 
 
 def kinds(store: Store) -> list[str]:
@@ -145,7 +145,7 @@ def test_ambiguous_matches_and_swaps_are_read_from_the_store_not_from_the_caller
         assert not tickets.ticket_context(session, ticket).swap_committed
         releases.init_desired(session, a_release(session, "r0"), actor="t")
         a_release(session, "r1", (ticket.ticket_id,))
-        releases.compare_and_swap(session, BASE, expected_generation=0, release_digest="r1", actor="t")
+        swap(session, "r1")
         context = tickets.ticket_context(session, ticket)
     assert context.swap_committed
     assert context.forget_records == 3
