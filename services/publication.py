@@ -8,12 +8,13 @@ from sqlalchemy.orm import Session
 
 from policies.errors import LetheError
 from policies.lifecycle import RunEvent, RunStatus, TicketEvent, TicketStatus
-from services import audit, corpus_index, keys, sealed_items, telemetry
+from services import audit, corpus_index, keys, sealed_items
 from services.installation import Installation
 from services.intake.packs import Packs
 from services.reports.collect import report_ticket
 from services.request import request_of
 from services.run_end import end_run
+from services.serving.figures import record_receipt
 from services.serving.swap import as_json, swap_to
 from services.store.engine import Store
 from services.store.releases import get_desired
