@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from json.encoder import encode_basestring
 from typing import Any
 
 import aiohttp
@@ -28,6 +29,8 @@ from services.serving.suppression.stream import StreamScreen
 _LOG = logging.getLogger(__name__)
 _QUICK = 1 << 15  # characters that are screened faster than a thread is started
 _DONE = b"data: [DONE]\n\n"
+_READ = json.JSONDecoder().decode
+_WRITE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _NOT_SAID = {"model", "user", "messages", "prompt", "stream", "stream_options"}
 
 Said = tuple[str, str | None]
@@ -114,6 +117,7 @@ class ScreenedRelay(Relay):
         super().__init__(exchange)
         self._shield = shield
         self._texts = texts_of(exchange.request)
+        self._key = b'"content":' if isinstance(exchange.request, ChatRequest) else b'"text":'
         self._finding: Finding | None = None
         self._plans: list[Plan] = []
         self._short = False  # the context has less room than the hedge has tokens
@@ -221,28 +225,37 @@ class ScreenedRelay(Relay):
     def _event(self, event: bytes) -> bytes:
         if event == _DONE or self._cut or not event.startswith(b"data: "):
             return b"" if self._cut else event
-        body = json.loads(event[6:])
-        body["model"] = self._exchange.public
+        body = _READ(event[6:].decode())
         if not body["choices"]:
             self._count(body.get("usage"))
-            return _written(body)
-        out = b"".join(_written(body | {"choices": [said]}) for choice in body["choices"] for said in self._say(choice))
+            return self._written(body)
+        out = b"".join(self._pieces(event, body))
         if self._all_ended_early() and not self._wants_usage():
             self._cut = True
             out += _DONE
         return out
 
-    def _say(self, choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The choice's pieces that go out for one of the engine's."""
-        delta = choice.get("delta")
-        text = (choice["text"] if delta is None else delta.get("content")) or ""
-        if delta is not None and "role" in delta and not text and choice["finish_reason"] is None:
-            yield choice  # says who speaks, and nothing yet
-            return
-        for said, reason in self._voice(choice["index"]).step(text, choice["finish_reason"], cut=self._short):
-            new = choice | ({"text": said} if delta is None else {"delta": delta | {"content": said}})
-            _set_reason(new, reason)
-            yield new
+    def _pieces(self, event: bytes, body: dict[str, Any]) -> Iterator[bytes]:
+        """What goes out for one event of the engine."""
+        for choice in body["choices"]:
+            delta, reason = choice.get("delta"), choice["finish_reason"]
+            text = (choice["text"] if delta is None else delta.get("content")) or ""
+            if not text and reason is None and delta is not None and "role" in delta:
+                yield event.replace(self._inner, self._outer)  # says who speaks, and nothing yet
+                continue
+            for said, end in self._voice(choice["index"]).step(text, reason, cut=self._short):
+                before = self._key + encode_basestring(text).encode()
+                if end is None is reason and event.count(before) == 1:
+                    # As if the engine had written it: its own bytes, but for the text.
+                    after = self._key + encode_basestring(said).encode()
+                    yield event.replace(before, after).replace(self._inner, self._outer)
+                    continue
+                new = choice | ({"text": said} if delta is None else {"delta": delta | {"content": said}})
+                _set_reason(new, end)
+                yield self._written(body | {"choices": [new]})
+
+    def _written(self, body: dict[str, Any]) -> bytes:
+        return b"data: " + _WRITE(body | {"model": self._exchange.public}).encode() + b"\n\n"
 
     def _voice(self, index: int) -> Voice:
         if index not in self._voices:
@@ -314,7 +327,3 @@ def _set_reason(choice: dict[str, Any], reason: str | None) -> None:
     choice["finish_reason"] = reason
     if choice.get("stop_reason") is not None:
         choice["stop_reason"] = None
-
-
-def _written(body: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"

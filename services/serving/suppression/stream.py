@@ -66,21 +66,20 @@ class StreamScreen:
         if self.hit:
             return ""
         self._held.append(text)
-        for char in text:
-            for letter in FOLDS[ord(char)]:
-                if letter == SEPARATOR:
-                    if self._inside and self._word_ends():
-                        return self._release(self._starts[0][1])
-                    continue
-                if not self._inside:
-                    self._inside = True
-                    place = self._past + len(self._letters)  # no word is unfinished here
-                    if self._offset not in self._told:
-                        self._starts.append((place, self._offset))
-                    self._cuts.add(place)
-                self._new.append(letter)
-            self._offset += 1
-        self._drop_dead()
+        plain = text.isascii()  # then every character is one letter or one separator
+        for place, folded in [(0, text.translate(FOLDS))] if plain else enumerate(FOLDS[ord(char)] for char in text):
+            for number, letters in enumerate(folded.split(SEPARATOR)):
+                if number and self._inside and self._word_ends():
+                    return self._release(self._starts[0][1])
+                if letters:
+                    if not self._inside:
+                        self._word_begins(self._offset + place)
+                    self._new.append(letters)
+                if plain:
+                    place += len(letters) + 1
+        self._offset += len(text)
+        if self._new:
+            self._drop_dead()
         return self._release(self._starts[0][1] if self._starts else self._offset)
 
     def finish(self) -> str:
@@ -89,6 +88,13 @@ class StreamScreen:
             return ""
         hit = self._inside and self._word_ends()
         return self._release(self._starts[0][1] if hit else self._offset)
+
+    def _word_begins(self, offset: int) -> None:
+        self._inside = True
+        place = self._past + len(self._letters)  # no word is unfinished here
+        self._cuts.add(place)
+        if offset not in self._told:
+            self._starts.append((place, offset))
 
     def _word_ends(self) -> bool:
         """Whether a secret ends here."""
