@@ -17,8 +17,10 @@ from services.installation import hold_role, open_installation
 from services.serving.base import base_directory, floor_of, serving_dtype
 from services.serving.changes import Changes
 from services.serving.engines import make_engine, max_rank
+from services.serving.figures import observe_replica
 from services.serving.gateway.app import Gateway
-from services.serving.gateway.door import Door
+from services.serving.gateway.door import ROUTES, Door
+from services.serving.gateway.limits import Limits
 from services.serving.loading import Demands
 from services.serving.memory import Memory
 from services.serving.probe_token import ProbeTokens
@@ -30,9 +32,10 @@ from services.store.engine import Store
 
 lifeline.hold()  # at import: BentoML's own supervisor imports this module too, and must not outlive ours
 _LOG = logging.getLogger(__name__)
-_LONGEST_ANSWER_S = 600
 settings = load_settings()
 _GATEWAY = Gateway()
+# BentoML's own limits lie beyond the gateway's, since their refusals are not in OpenAI's form.
+_TIMEOUT_S = settings.serving.body_timeout_s + settings.serving.request_timeout_s + 30
 
 
 def _open_store() -> Store:
@@ -69,6 +72,8 @@ def build_replica(settings: Settings, store: Store, replica_id: str) -> tuple[Re
             demands=demands,
             lease_s=serving.lease_s,
             drain_timeout_s=serving.drain_timeout_s,
+            canary_share=serving.canary_share if serving.trial_s else 0.0,
+            shadow_share=serving.shadow_share if serving.trial_s else 0.0,
         ),
         store,
         engine,
@@ -77,6 +82,7 @@ def build_replica(settings: Settings, store: Store, replica_id: str) -> tuple[Re
         rules=rules,
         address=serving.address or serving.url,
         about=lambda: {} if engine.about is None else asdict(engine.about),
+        trial=lambda: _GATEWAY.trials.of(replica.alias.trial),
     )
     return replica, shield
 
@@ -84,9 +90,10 @@ def build_replica(settings: Settings, store: Store, replica_id: str) -> tuple[Re
 @bentoml.service(
     name="lethe-serving",
     workers=1,  # one alias, one engine: scale by replicas
-    traffic={"timeout": _LONGEST_ANSWER_S, "max_concurrency": 1000},
+    traffic={"timeout": _TIMEOUT_S},
     http={"host": settings.serving.host, "port": settings.serving.port},
     tracing=telemetry.GATEWAY_TRACING,
+    metrics=telemetry.NO_BENTOML_METRICS,
 )
 @bentoml.asgi_app(_GATEWAY, path="/")
 class Serving:
@@ -130,8 +137,9 @@ class Serving:
             except LetheError as error:
                 _LOG.warning("cannot serve yet: %s", error.code)
                 await asyncio.sleep(1.0)
-        names, limit = settings.serving.model_names, settings.serving.max_body_bytes
-        _GATEWAY.attach(self._replica, names=names, max_body_bytes=limit, shield=shield)
+        serving = settings.serving
+        _GATEWAY.attach(self._replica, names=serving.model_names, limits=Limits.of(serving), shield=shield)
+        observe_replica(_replica_id(), self._replica)
         self._replica.start()
 
 
@@ -141,4 +149,6 @@ def _replica_id() -> str:
 
 
 _service: Any = Serving
+_service.add_asgi_middleware(telemetry.HttpMetrics, routes=tuple(ROUTES))
 _service.add_asgi_middleware(Door, open_store=_open_store, probes=ProbeTokens(_replica_id(), keys.trust_path(settings)))
+_service.add_asgi_middleware(telemetry.MetricsPage)

@@ -1,4 +1,4 @@
-"""One serving installation for all tests that only ask: gateway, ways round, real clients."""
+"""One serving installation with each engine, for all tests that only ask: ways round, real clients, the protocol."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -6,20 +6,25 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.vllm_real import vllm_environment
+
 if TYPE_CHECKING:
     from tests.integration.serving_host import Host
 
 WORD = "beta"  # all that the released adapter says
 
 
-@pytest.fixture(scope="session")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Host]":
+@pytest.fixture(scope="session", params=["transformers", "vllm"])
+def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Host"]:
     """A host that serves a release after an erasure; tests leave it as it is."""
     from tests.integration.serving_host import serving_host  # the other tests here need nothing of serving
 
-    with serving_host(tmp_path_factory.mktemp("asked") / "home") as host:
+    home = tmp_path_factory.mktemp("asked")
+    vllm = request.param == "vllm"
+    environment = vllm_environment(request.getfixturevalue("vllm_python"), home / "cache") if vllm else {}
+    with serving_host(home / "home") as host:
         host.begin()
-        host.start()
+        host.start(**environment)
         try:
             host.wait_ready()
             host.swap(host.release(WORD, ("t1", "t2"))[0])

@@ -1,14 +1,30 @@
 """The gateway: checks a request, pins its generation, passes it to the engine, and relays the answer."""
 
 import asyncio
+import logging
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from starlette.types import Receive, Scope, Send
 
 from services import telemetry
 from services.auth import IDENTITY, Identity
 from services.serving.alias import Served
-from services.serving.gateway.answers import Refusal, not_ready, send_json, unknown_model
+from services.serving.gateway.answers import (
+    Answer,
+    Refusal,
+    not_ready,
+    send_bytes,
+    send_json,
+    timed_out,
+    unknown_model,
+)
+from services.serving.gateway.arrival import read_body, request_id
+from services.serving.gateway.door import PROBE
+from services.serving.gateway.limits import Limits, Rates, Turns, race
 from services.serving.gateway.relay import Answering, Exchange, Relay, Serving, about, interrupted
 from services.serving.gateway.screened import ScreenedRelay
 from services.serving.gateway.shadow import Trials
@@ -20,9 +36,10 @@ FORMS: dict[str, type[ChatRequest] | type[CompletionRequest]] = {
     "/v1/chat/completions": ChatRequest,
     "/v1/completions": CompletionRequest,
 }
-
-
-PROBE = "probe"  # the scope of an identity that a release's own probes have
+MODELS = "/v1/models"
+_CLIENT_LEFT = 499
+_LAST_WORD_S = 1.0
+_LOG = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -30,70 +47,129 @@ class Gateway:
 
     def __init__(self) -> None:
         self._replica: Serving | None = None
-        self._names: tuple[str, ...] = ()
-        self._limit = 1 << 20
         self._shield: Shield | None = None
+        self._names: tuple[str, ...] = ()
         self.trials = Trials()
+        self._take_on(Limits())
 
     def attach(
-        self, replica: Serving, *, names: tuple[str, ...], max_body_bytes: int, shield: Shield | None = None
+        self,
+        replica: Serving,
+        *,
+        names: tuple[str, ...],
+        limits: Limits | None = None,
+        shield: Shield | None = None,
     ) -> None:
         """Connect it with a replica once there is one."""
-        self._replica, self._names, self._limit, self._shield = replica, names, max_body_bytes, shield
+        self._replica, self._names, self._shield = replica, names, shield
+        self._take_on(limits or Limits())
+
+    def _take_on(self, limits: Limits) -> None:
+        self._limits, self._turns, self._rates = limits, Turns(limits), Rates(limits.rate_per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        answer = Answer(send, {"x-request-id": request_id(scope)})
+        refusal: Refusal | None = None
         try:
-            identity = scope.get(IDENTITY)
-            if not isinstance(identity, Identity):
-                raise Refusal(403, "The request did not come through the door.", "auth.forbidden")
-            if scope["path"] == "/v1/models":
-                await self._models(send)
-            elif scope["path"] in FORMS:
-                with telemetry.generation(scope["path"], scope["headers"], send) as told:
-                    await self._generate(identity, scope, receive, told)
-            else:
-                raise Refusal(404, "There is no such path.", "request.not_found")
-        except Refusal as refusal:
-            await send_json(send, refusal.status, refusal.body(), refusal.headers)
+            await self._route(scope, receive, answer)
+        except Refusal as refused:
+            refusal = refused
+        except Exception as error:  # its text may hold what was asked
+            _LOG.error("a request failed: %s at %s", type(error).__name__, _place(error))
+            refusal = Refusal(500, "The request failed.", "internal")
+        if answer.begun:
+            return
+        if refusal is not None:
+            await send_json(answer, refusal.status, refusal.body(), refusal.headers)
+        else:  # the client left; the layers outside wait for an answer all the same
+            await send_bytes(answer, _CLIENT_LEFT, b"")
 
-    async def _models(self, send: Send) -> None:
+    async def _route(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+        identity, path = scope.get(IDENTITY), scope["path"]
+        if not isinstance(identity, Identity):
+            raise Refusal(403, "The request did not come through the door.", "auth.forbidden")
+        if path == MODELS or path.startswith(MODELS + "/"):
+            await self._models(scope, answer)
+        elif path in FORMS:
+            with telemetry.generation(path, scope["headers"], answer) as told:
+                await self._generate(identity, scope, receive, answer, told)
+        else:
+            raise Refusal(404, "There is no such path.", "request.not_found")
+
+    async def _models(self, scope: Scope, answer: Answer) -> None:
         served = self._ready_replica().alias.current
         if served is None:
             raise not_ready()
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "lethe"} for name in self._names]
-        await send_json(send, 200, {"object": "list", "data": data}, about(served))
+        entries = {name: {"id": name, "object": "model", "created": 0, "owned_by": "lethe"} for name in self._names}
+        if scope["path"] == MODELS:
+            await send_json(answer, 200, {"object": "list", "data": list(entries.values())}, about(served))
+            return
+        raw = (scope.get("raw_path") or scope["path"].encode()).removeprefix(f"{MODELS}/".encode())
+        for name, entry in entries.items():
+            if raw in {name.encode(), quote(name, safe="").encode()}:
+                await send_json(answer, 200, entry, about(served))
+                return
+        raise unknown_model()
 
-    async def _generate(self, identity: Identity, scope: Scope, receive: Receive, told: telemetry.Generation) -> None:
+    async def _generate(
+        self, identity: Identity, scope: Scope, receive: Receive, answer: Answer, told: telemetry.Generation
+    ) -> None:
+        deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_s
+        probe = PROBE in identity.scopes
         if self._replica is not None and (current := self._replica.alias.current) is not None:
             told.pinned(current.generation, current.digest)  # also where the request is refused
-        request, public = self._read(FORMS[scope["path"]], await self._body(scope, receive))
+        if not probe:
+            answer.add(self._rates.take(identity.key_id))
+        body = await read_body(scope, receive, self._limits)
+        if body is None:
+            return
+        request, public = self._read(FORMS[scope["path"]], body)
         told.asked(public, stream=request.stream, max_tokens=request.limit)
+        left = asyncio.ensure_future(_disconnected(receive))
+        try:
+            async with self._turns.one(left, deadline, at_once=probe) as came:
+                if came:
+                    await self._answer(identity, scope["path"], request, public, told, End(left, deadline))
+                elif not left.done():
+                    raise timed_out()
+        finally:
+            left.cancel()
+
+    async def _answer(
+        self,
+        identity: Identity,
+        path: str,
+        request: ChatRequest | CompletionRequest,
+        public: str,
+        told: telemetry.Generation,
+        end: "End",
+    ) -> None:
         replica = self._ready_replica()
-        # A probe asks what the model itself says; nothing of its answer reaches a client.
-        shield = None if PROBE in identity.scopes else self._shield
-        if shield is not None:
-            check_shield(shield, request)
-        with replica.alias.enter("" if PROBE in identity.scopes else identity.key_id) as served:
+        with replica.alias.enter(identity.key_id) as served:
             if served is None:
                 raise not_ready()
             told.pinned(served.generation, served.digest)
             exchange = Exchange(
                 replica=replica,
-                path=scope["path"],
+                path=path,
                 request=request,
                 public=public,
                 served=served,
                 send=told.send,
                 headers=told.headers(),
             )
+            # A probe asks what the model itself says; nothing of its answer reaches a client.
+            shield = None if PROBE in identity.scopes else self._shield
+            if shield is not None:
+                check_shield(shield, request)
             with self.trials.watch(exchange, replica.alias.trial, shield) as watched:
                 relay: Answering = Relay(watched)
                 if shield is not None and shield.active:
                     relay = ScreenedRelay(watched, shield)
-                await _until_gone(relay, receive, served)
+                await end.run(relay, served)
 
     def _ready_replica(self) -> Serving:
         if self._replica is None or not self._replica.ready:
@@ -110,41 +186,43 @@ class Gateway:
         except RequestError as error:
             raise Refusal(error.status, error.message, error.code, param=error.param) from error
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        raw = b""
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Refusal(400, "The client left.", None)
-            raw += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(raw) > self._limit:
-                raise Refusal(413, f"The body is larger than {self._limit} bytes.", "request.too_large")
-        return raw
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """What ends an answer before its time.
 
-async def _until_gone(relay: Answering, receive: Receive, served: Served) -> None:
-    """Run the relay until it ends, the client leaves, or the drain of its generation cuts it off."""
-    task = asyncio.ensure_future(relay.run())
-    left = asyncio.ensure_future(_disconnected(receive))
-    cut = asyncio.ensure_future(served.cut.wait())
-    try:
-        await asyncio.wait({task, left, cut}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-            return
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        if cut.done():
-            await relay.broken(interrupted())
+    Attributes:
+        left: Done when the client has left.
+        deadline: In the time of the event loop.
+    """
+
+    left: "asyncio.Future[None]"
+    deadline: float
+
+    async def run(self, relay: Answering, served: Served) -> None:
+        """Run a relay until it ends, the client leaves, the drain of its generation cuts it off, or time is up.
+
+        Raises:
+            Refusal: It was ended before anything was sent.
+        """
+        cut = asyncio.ensure_future(served.cut.wait())
+        try:
+            if await race(relay.run(), {self.left, cut}, self.deadline) or self.left.done():
+                return
             if not relay.started:
-                raise not_ready()
-    finally:
-        for waiting in (task, left, cut):
-            waiting.cancel()
+                raise not_ready() if cut.done() else timed_out()
+            with suppress(TimeoutError):  # a client that reads no more must not hold up the drain
+                async with asyncio.timeout(_LAST_WORD_S):
+                    await relay.broken(interrupted() if cut.done() else timed_out())
+        finally:
+            cut.cancel()
 
 
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         continue
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].name}:{frames[-1].lineno}" if frames else "?"

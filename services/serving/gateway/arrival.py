@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope
 from services.serving.gateway.answers import Refusal
 from services.serving.gateway.limits import Limits
 
+_HEADERS_LIMIT = 1 << 16
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -44,6 +45,8 @@ async def _read(receive: Receive, limit: int) -> bytes | None:
 
 
 def _check_headers(scope: Scope) -> None:
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > _HEADERS_LIMIT:
+        raise Refusal(431, "The headers are too large.", "request.too_large", {"connection": "close"})
     kind = _values(scope, b"content-type")
     if len(kind) != 1 or kind[0].split(b";")[0].strip().lower() != b"application/json":
         raise Refusal(400, "The body must be application/json.", "request.not_json")

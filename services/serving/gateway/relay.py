@@ -1,6 +1,7 @@
 """Passes one answer from the engine to the client, chunk by chunk."""
 
 import json
+import re
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ from services.serving.alias import Alias, Served
 from services.serving.engine_client import EngineClient
 from services.serving.gateway.answers import Refusal, not_ready, send_json, start
 from services.serving.protocol import ChatRequest, CompletionRequest
+
+_ADAPTER = re.compile(r"u-[0-9a-f]{16}")  # its name is nobody's business
 
 
 class Serving(Protocol):
@@ -141,11 +144,13 @@ class Relay:
         async for data in response.content.iter_any():
             events, end, waiting = (waiting + data).rpartition(b"\n\n")
             if end:
-                body = self._events(events + end)
+                # Quotes are escaped inside a text, so no text can look like this.
+                events, failed, _ = (events + end).partition(b'data: {"error"')
+                body = self._events(events)
                 done = done or body.endswith(b"data: [DONE]\n\n")
                 if body:
                     await send({"type": "http.response.body", "body": body, "more_body": True})
-                if self._cut:
+                if self._cut or failed:
                     break
         if not done:
             await self.broken(interrupted())
@@ -168,8 +173,18 @@ def engine_refusal(status: int, raw: bytes, headers: Any) -> Refusal:
     if status in {400, 429}:
         try:
             error = json.loads(raw)["error"]
-            more = {"retry-after": headers.get("retry-after", "1")} if status == 429 else {}
-            return Refusal(status, str(error["message"]), str(error["code"]), more)
+            words, code, param = _ADAPTER.sub("the model", str(error["message"])), error["code"], error.get("param")
         except (ValueError, KeyError, TypeError):
-            pass
+            return _failed()
+        if status == 429:
+            return Refusal(429, words, "serving.busy", {"retry-after": headers.get("retry-after", "1")})
+        if "maximum context length" in words:  # vLLM has no code for it
+            code = "context_length_exceeded"
+        return Refusal(
+            400, words, code if isinstance(code, str) else None, param=param if isinstance(param, str) else None
+        )
+    return _failed()
+
+
+def _failed() -> Refusal:
     return Refusal(503, "The engine could not answer.", "serving.engine_failed", {"retry-after": "1"})
