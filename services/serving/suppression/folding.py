@@ -9,7 +9,7 @@ import unicodedata
 from policies.identifiers import fold
 
 SEPARATOR = " "
-_REMEMBERED = 1 << 14  # characters; a text that holds all of Unicode must not fill the memory
+_REMEMBERED = 1 << 16  # characters; a text that holds all of Unicode must not fill the memory
 
 # Scripts that look like Latin, letter by letter, after lower case: a name written with them is still that name.
 _LOOK_ALIKES = str.maketrans(
@@ -27,6 +27,7 @@ _WIDE = (
     (0xF900, 0xFAFF),
     (0x20000, 0x3FFFF),
 )
+_SYLLABLES = ("\uac00", "\ud7a3")  # of Hangul: they fall apart by a rule and not by the table
 
 
 def is_wide(letters: str) -> bool:
@@ -47,8 +48,18 @@ class _Folds(dict[int, str]):
 def _fold(char: str) -> str:
     if char.isascii():
         return char.lower() if char.isalnum() else SEPARATOR
-    if unicodedata.category(char) in ("Mn", "Me"):
+    category = unicodedata.category(char)
+    if category in ("Mn", "Me"):
         return ""
+    if category[0] in "CZ":
+        return SEPARATOR
+    if (
+        category == "Lo"
+        and is_wide(char)
+        and not unicodedata.decomposition(char)
+        and not _SYLLABLES[0] <= char <= _SYLLABLES[1]
+    ):
+        return f"{SEPARATOR}{char}{SEPARATOR}"
     letters = "".join(_letter(part) for part in fold(char).translate(_LOOK_ALIKES))
     return f"{SEPARATOR}{letters}{SEPARATOR}" if is_wide(letters) else letters
 
