@@ -9,20 +9,26 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
+from policies.errors import LetheError
 from policies.lifecycle import CLOSED_RUN, RunStatus, TicketStatus
-from services import jobs, publication, telemetry, ticket
+from services import after_swap, jobs, publication, release_ops, suppression, telemetry, ticket
 from services.installation import Installation
 from services.run_end import end_run
+from services.serving.swap import record_statement
 from services.settings import Settings
 from services.store.engine import Store
+from services.store.releases import list_desired
 from services.store.runs import list_runs
 from services.store.tickets import list_tickets
+from services.store.types import utc_now
 
 ACTOR = "system:control"
 _TICK_S = 0.3
 _PAUSE_S = 10.0
+_REPAIR_S = 10.0  # how often it looks for what a crash may have left out, which reads more
 _PUBLISHING = (RunStatus.SWAPPING, RunStatus.REPORTING)
 _log = logging.getLogger(__name__)
 _desk: list[tuple[Installation, Store]] = []
@@ -36,10 +42,25 @@ def look_up(ticket_id: str) -> str:
 
 @jobs.workflow("publish")
 def publish(run_id: str) -> str:
-    """Swap a run's release in, close the run, write the reports."""
+    """Swap a run's release in, ask every replica, close the run, write the reports."""
     attempt = jobs.current().attempt
     jobs.step("swap", _traced, "run.swap", run_id, lambda: publication.swap(*_desk[-1], run_id, attempt))
+    jobs.step("probe", _traced, "run.probe", run_id, lambda: after_swap.probe(*_desk[-1], run_id, attempt))
     return jobs.step("close", _traced, "run.close", run_id, lambda: publication.close(*_desk[-1], run_id, attempt))
+
+
+@jobs.workflow("release_order")
+def release_order(order_id: str) -> str:
+    """Carry out what somebody ordered of the released model; a move that is refused is closed with the reason."""
+    installation, store = _desk[-1]
+    if jobs.step("kind", release_ops.kind_of, store, order_id) == "recheck":
+        found = jobs.step("recheck", after_swap.recheck_order, installation, store, order_id)
+        return jobs.step("end", release_ops.end, store, order_id, release_ops.DONE, result={"outcome": found})
+    try:
+        jobs.step("suppress", release_ops.suppress_uncovered, store, order_id)
+        return jobs.step("move", release_ops.move, installation, store, order_id)
+    except LetheError as error:
+        return jobs.step("end", release_ops.end, store, order_id, release_ops.FAILED, code=error.code)
 
 
 def _traced(name: str, about: str, work: Callable[[], str]) -> str:
@@ -64,16 +85,30 @@ class Control:
         self._clock = clock
         self._numbers: dict[str, int] = {}
         self._paused: dict[str, float] = {}
+        self._repair_at = clock()
         self._stop = threading.Event()
         self._wake = threading.Event()
 
     def tick(self) -> None:
         """Submit whatever is due."""
+        enabled = self._installation.settings.serving.suppression
+        repair = self._clock() >= self._repair_at
+        if repair:
+            self._repair_at = self._clock() + _REPAIR_S
+            self._order_rechecks()
+        suppression.tend(self._store, enabled=enabled, repair=repair)
         with self._store.read() as session:
-            approved = list_tickets(session, statuses=[TicketStatus.APPROVED])
+            approved = [
+                ticket
+                for ticket in list_tickets(session, statuses=[TicketStatus.APPROVED])
+                if not suppression.pending(session, ticket.ticket_id, enabled=enabled)
+            ]
+            orders = [order.order_id for order in release_ops.open_orders(session)]
             runs = [(run.run_id, RunStatus(run.status), run.base_digest) for run in list_runs(session)]
         for one in approved:
             self._ensure("look_up", f"{one.ticket_id}:look_up-{one.version}", one.ticket_id, "control")
+        for order_id in orders:
+            self._ensure("release_order", f"{order_id}:order", order_id, "control")
         for run_id, status, base in runs:
             if status in CLOSED_RUN:
                 continue
@@ -102,6 +137,22 @@ class Control:
         self._stop.set()
         self._wake.set()
 
+    def _order_rechecks(self) -> None:
+        """Forgotten people are asked about on schedule."""
+        hours = self._installation.settings.serving.recheck_hours
+        if not hours:
+            return
+        with self._store.read() as session:
+            last = {
+                state.base_digest: release_ops.last_recheck(session, state.base_digest)
+                for state in list_desired(session)
+                if state.watermark
+            }
+        before = utc_now() - timedelta(hours=hours)
+        for base in (base for base, at in last.items() if at is None or at < before):
+            with self._store.write() as session:
+                release_ops.order_recheck(session, base=base, actor=ACTOR)
+
     def _ensure(
         self, workflow: str, name: str, about: str, queue: Any, *, partition: str | None = None, again: bool = True
     ) -> None:
@@ -123,6 +174,17 @@ class Control:
             jobs.submit(workflow, f"{name}.{number}", [about], queue=queue, partition=partition)
 
 
+def keep_statements(installation: Installation, store: Store) -> None:
+    """Make up for a statement that a crash after a commit left out; a damaged one is said and left alone."""
+    with store.read() as session:
+        states = list_desired(session)
+    for state in states:
+        try:
+            record_statement(installation.settings, state)
+        except LetheError as error:
+            _log.error("the statement of what is served was not kept: %s", error.code)
+
+
 def start(settings: Settings, store: Store) -> tuple[Control, Callable[[], None]]:
     """Make this process the control worker: durable jobs and the loop. Returns the loop and how to stop all.
 
@@ -132,6 +194,7 @@ def start(settings: Settings, store: Store) -> tuple[Control, Callable[[], None]
     installation = Installation(settings)
     _desk.append((installation, store))
     worker = jobs.launch(settings, "intake", store)
+    keep_statements(installation, store)
     control = Control(installation, store)
     threading.Thread(target=control.run, name="control", daemon=True).start()
 

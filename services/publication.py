@@ -1,19 +1,21 @@
 """The end of a run, in the intake: swap, then close (delete, seal, report)."""
 
 import shutil
+from typing import Any
 
 from dateutil.relativedelta import relativedelta
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from policies.errors import LetheError
-from policies.lifecycle import RunEvent, RunStatus, TicketEvent, TicketStatus
-from services import audit, corpus_index, keys, sealed_items
+from policies.lifecycle import RunEvent, RunStatus
+from services import audit, corpus_index, keys, sealed_items, suppression
 from services.installation import Installation
 from services.intake.packs import Packs
 from services.reports.collect import report_ticket
 from services.request import request_of
 from services.run_end import end_run
+from services.serving import trial
 from services.serving.figures import record_receipt
 from services.serving.swap import as_json, swap_to
 from services.store.engine import Store
@@ -21,12 +23,11 @@ from services.store.releases import get_desired
 from services.store.runs import get_run, tickets_of, transition_run
 from services.store.steps import begin_step, end_step
 from services.store.tables import ForgetSet, SealedIdentity, Ticket
-from services.store.tickets import transition_ticket
 from services.store.types import utc_now
 from services.ticket import decision_of, subject_set
 
 ACTOR = "system:swap"
-_STOPS = frozenset({"unlearn.cancelled", "desired_state.parent"})
+_STOPS = frozenset({"unlearn.cancelled", "desired_state.parent", "swap.trial_failed"})
 
 
 def swap(installation: Installation, store: Store, run_id: str, attempt: int) -> str:
@@ -41,7 +42,9 @@ def swap(installation: Installation, store: Store, run_id: str, attempt: int) ->
             return run.status
         begin_step(session, run_id, "swap", attempt)
         base, digest = run.base_digest, run.release_digest
+        suppressed = suppression.active_tickets(session, base)
     assert digest is not None
+    judge = trial.judge(store, installation.settings.serving)
     try:
         receipt = swap_to(
             store,
@@ -50,18 +53,23 @@ def swap(installation: Installation, store: Store, run_id: str, attempt: int) ->
             settings=installation.settings,
             actor=ACTOR,
             stop=lambda: _why_not(store, run_id, attempt),
+            suppressed=suppressed,
+            trial=judge,
         )
     except LetheError as error:
         if error.code not in _STOPS:
             raise
+        with store.write() as session:
+            end_step(session, run_id, "swap", attempt, _trial(judge))
         return end_run(installation, store, run_id, error.code, actor=ACTOR, attempt=attempt)
     record_receipt(receipt)
     with store.write() as session:
-        end_step(session, run_id, "swap", attempt, as_json(receipt))
-        for ticket in tickets_of(session, run_id):
-            if ticket.status == TicketStatus.IN_RUN:
-                transition_ticket(session, ticket.ticket_id, TicketEvent.SWAP_CONFIRMED, actor=ACTOR)
-        return transition_run(session, run_id, RunEvent.SWAPPED, actor=ACTOR, attempt=attempt).status
+        end_step(session, run_id, "swap", attempt, as_json(receipt) | _trial(judge))
+        return run.status  # its tickets are completed once the probes passed (services/after_swap.py)
+
+
+def _trial(judge: trial.Judge | None) -> dict[str, Any]:
+    return {} if judge is None or judge.result is None else {"trial": judge.result.as_json()}
 
 
 def _why_not(store: Store, run_id: str, attempt: int) -> str | None:

@@ -24,6 +24,7 @@ from services.installation import open_installation
 from services.intake.desk import Changed, Desk
 from services.intake.feed import feed
 from services.intake.packs import Packs
+from services.intake.releases import add_releases
 from services.intake.views import (
     Acted,
     EventView,
@@ -139,6 +140,7 @@ def create_app(
     _add_filing(app, the_desk, clock)
     _add_acts(app, the_desk)
     _add_reading(app, the_desk, settings, clock)
+    add_releases(app, the_store, on_change)
     protect(app, open_store=the_store, max_body_bytes=settings.intake.max_body_bytes)
     return app
 

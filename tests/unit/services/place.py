@@ -27,6 +27,7 @@ from services.store.types import utc_now
 from services.unlearning.protocol import Progress, RunnerClient
 from services.unlearning.runners import Runners
 from tests.unit.services.fake_fleet import FakeFleet, FakeReplica
+from tests.unit.services.fake_gateway import probes_about
 from tests.unit.services.reports.sample import verdict
 
 BASE = "b" * 64
@@ -177,8 +178,10 @@ class FakeRunner(RunnerClient):
     def _augment(self, args: Mapping[str, Any], progress: Progress, _: Callable[[], bool]) -> dict[str, Any]:
         with self.place.store.write() as session:
             for one in tickets_of(session, args["run_id"]):
-                for purpose in (sealed_items.AUGMENTED, sealed_items.PROBES):
-                    sealed_items.put(session, one.subject_ref, one.ticket_id, purpose, [1], ground="test")
+                mine, others = probes_about(one.ticket_id)
+                rows = {"set": "", "retain_probes": others, "secrets": []}
+                for purpose, data in ((sealed_items.AUGMENTED, rows), (sealed_items.PROBES, mine)):
+                    sealed_items.put(session, one.subject_ref, one.ticket_id, purpose, data, ground="test")
         directory = self.place.installation.path("runs", args["run_id"], "release")
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "checkpoint").write_text("weights")
