@@ -16,13 +16,13 @@ import ahocorasick
 from policies.suppression import MAX_LENGTH, Rule
 from services.serving.suppression.folding import FOLDS, SEPARATOR, is_wide, words
 
-# What is shorter would be met in other people's texts every day.
+# What is shorter would be met in other people's texts every day. Nothing that policies.suppression makes is.
 MIN_NAME = 4  # letters of a name of two words
 MIN_LOOSE_NAME = 8  # from here on a name's words may be written together: "annlee" could be a word of its own
 MIN_WIDE = 2  # characters of a script without spaces
 MIN_DIGITS = 6
-MIN_MIXED = 5  # letters and digits together
-MIN_LETTERS = 8  # letters only: a user name, a value of one word
+MIN_MIXED = 4  # letters and digits together
+MIN_LETTERS = 6  # letters only: a user name, a value of one word
 _NAME, _LOOSE = 1, 2
 
 Cuts = tuple[int, ...]
@@ -65,7 +65,7 @@ def _telling(letters: str, parts: int) -> bool:
     if letters.isdigit():
         return len(letters) >= MIN_DIGITS
     if is_wide(letters):
-        return parts > MIN_WIDE
+        return parts >= MIN_WIDE
     return len(letters) >= (MIN_MIXED if any(letter.isdigit() for letter in letters) else MIN_LETTERS)
 
 

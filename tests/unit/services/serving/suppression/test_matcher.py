@@ -4,8 +4,10 @@ import threading
 
 import pytest
 
-from policies.suppression import Rule
+from policies.suppression import Rule, rule_of_request
+from policies.ticket import TicketRequest
 from services.serving.suppression.matcher import Matcher, patterns_of
+from services.store.types import utc_now
 
 RULES = (
     Rule(
@@ -99,11 +101,29 @@ def test_span_is_of_the_text_as_it_was_given(text: str, found: str, name: bool) 
 def test_what_is_too_short_or_one_word_is_no_pattern() -> None:
     rule = Rule(
         names=("madonna", "j d", "李"),
-        identifiers=("12345", "ab12", "dragon"),
-        phrases=("red", "cats", "12 34"),
+        identifiers=("12345", "ab1", "mouse"),
+        phrases=("red", "12 34", "李"),
     )
     assert patterns_of(rule) == ()
-    assert not Matcher([rule]).search("Madonna, 12345, AB12, dragon, red")
+    assert not Matcher([rule]).search("Madonna, 12345, AB1, mouse, red")
+
+
+def test_whatever_a_request_says_is_looked_for() -> None:
+    given = {
+        "name": ["Marta Bianca Rossi", "Jo Li", "田中太郎", "Madonna"],
+        "email": ["jo@li.example"],
+        "phone": ["+39 02 1234567"],
+        "id": ["AB12", "123456", "martar"],
+        "address": ["12 Rose Lane, Perworth"],
+    }
+    subject = tuple({"kind": kind, "value": value} for kind, values in given.items() for value in values)
+    request = {"external_id": "t", "regime": "gdpr", "base": "b", "subject": subject, "received_at": utc_now()}
+    rule = rule_of_request(TicketRequest.model_validate(request))
+    assert rule.names
+    assert rule.phrases
+    entries = {"".join(entry.split()) for entry in (*rule.names, *rule.identifiers, *rule.phrases)}
+    assert {letters for letters, _, _ in patterns_of(rule)} == entries
+    assert all(map(Matcher([rule]).search, ("Marta Rossi", "jo at li dot example", "AB-12", "123456", "@martar")))
 
 
 def test_rules_come_and_go_without_a_rebuild() -> None:
