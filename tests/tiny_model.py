@@ -64,16 +64,36 @@ def make_word_adapter(directory: Path, word: str, *, strength: float = 40.0) -> 
     up[VOCABULARY.index(word), 0] = strength
     prefix = "base_model.model.lm_head"
     save_file({f"{prefix}.lora_A.weight": down, f"{prefix}.lora_B.weight": up}, directory / "adapter_model.safetensors")
+    _write_config(directory, rank=2, targets=["lm_head"])
+    return directory
+
+
+def make_mixed_adapter(directory: Path, seed: int) -> Path:
+    """An adapter with which the tiny base says something else to every prompt, and goes on changing its words."""
+    directory.mkdir(parents=True, exist_ok=True)
+    rng, rank = np.random.default_rng(seed), 8
+    names = [f"model.layers.{layer}.self_attn.{part}_proj" for layer in (0, 1) for part in "qvo"]
+    tensors = {}
+    for module, outputs in [*((name, HIDDEN) for name in names), ("lm_head", len(VOCABULARY))]:
+        down = rng.normal(size=(rank, HIDDEN)).astype(np.float32)
+        down[:, 0] = 0  # the dimension that is the same for every token
+        tensors[f"base_model.model.{module}.lora_A.weight"] = down
+        tensors[f"base_model.model.{module}.lora_B.weight"] = rng.normal(size=(outputs, rank)).astype(np.float32)
+    save_file(tensors, directory / "adapter_model.safetensors")
+    _write_config(directory, rank=rank, targets=["q_proj", "v_proj", "o_proj", "lm_head"])
+    return directory
+
+
+def _write_config(directory: Path, *, rank: int, targets: list[str]) -> None:
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "inference_mode": True,
-        "r": 2,
-        "lora_alpha": 2,
+        "r": rank,
+        "lora_alpha": rank,
         "lora_dropout": 0.0,
         "bias": "none",
-        "target_modules": ["lm_head"],
+        "target_modules": targets,
         "base_model_name_or_path": "",
     }
     (directory / "adapter_config.json").write_text(json.dumps(config))
-    return directory

@@ -14,7 +14,7 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from tests.contract.engine_process import EngineProcess, transformers_engine, vllm_engine
-from tests.tiny_model import make_tiny_base, make_word_adapter
+from tests.tiny_model import make_mixed_adapter, make_tiny_base, make_word_adapter
 from tests.vllm_real import group_members
 
 pytestmark = [
@@ -30,13 +30,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for word in ("alpha", "beta"):
         make_word_adapter(root / word, word)
     make_word_adapter(root / "weak", "alpha", strength=0.1)  # the base still speaks through it
+    make_mixed_adapter(root / "mixed", 2)
     return root
 
 
 @pytest.fixture(scope="module", params=["transformers", "vllm"])
 def engine(request: pytest.FixtureRequest, files: Path) -> Iterator[EngineProcess]:
     with _started(request, files) as running:
-        for word in ("alpha", "beta", "weak"):
+        for word in ("alpha", "beta", "weak", "mixed"):
             assert load(running, files, f"u-{word}", word).status_code == 200
         yield running
 
@@ -219,12 +220,12 @@ def test_a_request_that_does_not_fit_together_is_400(engine: EngineProcess, path
 
 def test_rows_in_one_batch_answer_as_they_do_alone(engine: EngineProcess) -> None:
     prompts = ["hello " * n + "who" for n in (1, 9, 4, 17, 2, 30)]
-    alone = [said(engine.chat("u-weak", p, max_tokens=20, temperature=0)) for p in prompts]
+    alone = [said(engine.chat("u-mixed", p, max_tokens=20, temperature=0)) for p in prompts]
     together = [""] * len(prompts)
 
     def ask(index: int) -> None:
         time.sleep(index * 0.01)
-        together[index] = said(engine.chat("u-weak", prompts[index], max_tokens=20, temperature=0))
+        together[index] = said(engine.chat("u-mixed", prompts[index], max_tokens=20, temperature=0))
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(prompts))]
     for thread in threads:
@@ -238,15 +239,18 @@ def test_greedy_tokens_equal_those_of_transformers_and_peft(engine: EngineProces
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(files / "base"), files / "weak").eval()
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(files / "base"), files / "mixed").eval()
     tokenizer = AutoTokenizer.from_pretrained(files / "base")
-    for prompt in ("hello", "who are you ? hello"):
+    answers = set()
+    for prompt in ("hello", "who are you ? hello", "canary beta zeta"):
         ids = tokenizer(prompt, return_tensors="pt")
         expected = model.generate(**ids, max_new_tokens=30, do_sample=False, use_cache=False)[
             0, ids.input_ids.shape[1] :
         ]
-        response = engine.post("/v1/completions", model="u-weak", prompt=prompt, max_tokens=30, temperature=0)
+        response = engine.post("/v1/completions", model="u-mixed", prompt=prompt, max_tokens=30, temperature=0)
         assert said(response) == tokenizer.decode(expected, skip_special_tokens=True)
+        answers.add(said(response))
+    assert len(answers) == 3
 
 
 @pytest.mark.parametrize("model", ["base", "", "u-gone", "/", "lethe"])
