@@ -140,7 +140,7 @@ class Host:
         )
         log.close()
 
-    def wait_ready(self, timeout_s: float = 180) -> None:
+    def wait_ready(self, timeout_s: float = 300) -> None:
         wait_until(self.ready, timeout_s, "ready")
 
     def ready(self) -> bool:
