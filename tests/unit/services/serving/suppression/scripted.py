@@ -7,7 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -80,7 +80,6 @@ class Answer:
     status: int
     headers: list[tuple[str, str]]
     raw: bytes
-    messages: list[dict[str, Any]] = field(repr=False)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -109,46 +108,55 @@ class House:
         self.gateway, self.shield, self.worker = gateway, shield, worker
 
     async def ask(self, body: dict[str, Any] | bytes, path: str = "/v1/chat/completions") -> Answer:
-        raw = body if isinstance(body, bytes) else json.dumps({"model": "lethe", **body}).encode()
-        messages: list[dict[str, Any]] = []
-        sent = False
+        return await ask(self.gateway, body, path)
 
-        async def receive() -> dict[str, Any]:
-            nonlocal sent
-            if sent:
-                await asyncio.Event().wait()
-            sent = True
-            return {"type": "http.request", "body": raw, "more_body": False}
 
-        async def send(message: Any) -> None:
-            messages.append(message)
-            await asyncio.sleep(0)
+async def ask(gateway: Gateway, body: dict[str, Any] | bytes, path: str = "/v1/chat/completions") -> Answer:
+    """A client's request, and what came of it."""
+    raw = body if isinstance(body, bytes) else json.dumps({"model": "lethe", **body}).encode()
+    messages: list[dict[str, Any]] = []
+    sent = False
 
-        identity = Identity(key_id="k1", scopes=frozenset({"infer"}))
-        scope: Any = {"type": "http", "path": path, "method": "POST", "headers": HEADERS, IDENTITY: identity}
-        await self.gateway(scope, receive, send)
-        headers = [(name.decode(), value.decode()) for name, value in messages[0]["headers"]]
-        whole = b"".join(message.get("body", b"") for message in messages[1:])
-        return Answer(messages[0]["status"], headers, whole, messages)
+    async def receive() -> dict[str, Any]:
+        nonlocal sent
+        if sent:
+            await asyncio.Event().wait()
+        sent = True
+        return {"type": "http.request", "body": raw, "more_body": False}
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+        await asyncio.sleep(0)
+
+    identity = Identity(key_id="k1", scopes=frozenset({"infer"}))
+    scope: Any = {"type": "http", "path": path, "method": "POST", "headers": HEADERS, IDENTITY: identity}
+    await gateway(scope, receive, send)
+    headers = [(name.decode(), value.decode()) for name, value in messages[0]["headers"]]
+    whole = b"".join(message.get("body", b"") for message in messages[1:])
+    return Answer(messages[0]["status"], headers, whole)
 
 
 @asynccontextmanager
-async def house(directory: Path, says: Callable[[str], str], shield: Shield | None = None) -> AsyncIterator[House]:
+async def before(socket: Path, adapter: str, shield: Shield) -> AsyncIterator[Gateway]:
+    """The gateway before an engine that listens already."""
+    client, alias, gateway = EngineClient(socket), Alias(), Gateway()
+    alias.flip(Served(7, adapter, "d" * 64))
+    replica: Any = SimpleNamespace(alias=alias, ready=True, client=client)
+    gateway.attach(replica, names=("lethe",), limits=Limits(max_body_bytes=8 << 20), shield=shield)
+    try:
+        yield gateway
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def house(directory: Path, says: Callable[[str], str]) -> AsyncIterator[House]:
     """Everything of one replica, but for the store."""
     tokenizer = make_tokenizer(directory / "base")
     worker = FakeWorker(tokenizer, says)
     config = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=CONTEXT))
     engine = Engine(SimpleNamespace(tokenizer=tokenizer, model=config), worker)  # type: ignore[arg-type]
     engine._adapters[SERVED] = Adapter(SERVED, "/nowhere")
-    shield = shield or Shield(b"k" * 32, directory / "base")
-    async with serve(engine.app(), directory / "engine.sock"):
-        client = EngineClient(directory / "engine.sock")
-        alias = Alias()
-        alias.flip(Served(7, SERVED, "d" * 64))
-        gateway = Gateway()
-        replica: Any = SimpleNamespace(alias=alias, ready=True, client=client)
-        gateway.attach(replica, names=("lethe",), limits=Limits(max_body_bytes=8 << 20), shield=shield)
-        try:
-            yield House(gateway, shield, worker)
-        finally:
-            await client.close()
+    shield, socket = Shield(b"k" * 32, directory / "base"), directory / "engine.sock"
+    async with serve(engine.app(), socket), before(socket, SERVED, shield) as gateway:
+        yield House(gateway, shield, worker)

@@ -9,6 +9,7 @@ import pytest
 from pipelines.corpus.hedges import skeletons
 from policies.suppression import Rule
 from tests.unit.services.serving.suppression.scripted import CONTEXT, Answer, House, house
+from tests.unit.services.serving.suppression.shapes import shape, steps
 
 # aiohttp's client wants a file for a body of more than a mebibyte; none is larger than a few.
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
@@ -46,21 +47,6 @@ def is_hedge(text: str, name: str | None = "Marta Rossi") -> bool:
     return any(text.startswith(start) for start in told) and (name is None or name in text)
 
 
-def shape(value: Any) -> Any:
-    """Keys in their order and kinds of values; what differs from answer to answer is left out."""
-    if isinstance(value, dict):
-        return [(key, shape(entry)) for key, entry in value.items()]
-    if isinstance(value, list):
-        return [shape(entry) for entry in value]
-    return type(value).__name__
-
-
-def steps(answer: Answer) -> list[Any]:
-    """The shapes of a stream's events, runs of equal ones once."""
-    shapes = [shape(event) for event in answer.events]
-    return [one for at, one in enumerate(shapes) if at == 0 or shapes[at - 1] != one]
-
-
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("limit", [None, 5, 16, 200])
 def test_a_suppressed_answer_looks_like_a_hedged_one(tmp_path: Path, path: str, limit: int | None) -> None:
@@ -88,7 +74,7 @@ def test_a_suppressed_answer_looks_like_a_hedged_one(tmp_path: Path, path: str, 
 
 
 def same_stream(one: Answer, other: Answer, *, usage: bool) -> None:
-    assert steps(one) == steps(other)
+    assert steps(one.events) == steps(other.events)
     for answer in (one, other):
         events = answer.events
         tail = events.pop() if usage else None
