@@ -260,7 +260,7 @@ def _follow(
     intake: ServiceClient, services: Supervisor, ticket_id: str, narrator: Narrator, began: float
 ) -> Iterator[tuple[str, float]]:
     """Progress until the ticket has come to rest; gives (status, seconds since the decision)."""
-    shown = ""
+    shown = suppressed = ""
     while True:
         services.tick()
         ticket = intake.get(f"/v1/tickets/{ticket_id}")
@@ -269,6 +269,9 @@ def _follow(
         at = round(time.monotonic() - began, 2)
         if ticket["status"] == "awaiting_review":
             _confirm_all(intake, ticket, narrator)
+        if ticket["suppression"]["state"] != suppressed:
+            suppressed = ticket["suppression"]["state"]
+            narrator.say(f"  {at:6.1f} s  suppression of answers about the person: {suppressed}")
         if status != shown:
             shown = status
             narrator.say(f"  {at:6.1f} s  {status}" + (f"  ({ticket['reason_code']})" if ticket["reason_code"] else ""))

@@ -10,7 +10,7 @@ import pytest
 
 from policies.errors import LetheError
 from policies.lifecycle import CLOSED_RUN, TicketStatus
-from services import demo, publication, run, ticket
+from services import after_swap, demo, publication, run, suppression, ticket
 from services.chat import Reply
 from services.client import ServiceClient
 from services.demo import DemoOptions, Narrator, run_demo
@@ -21,6 +21,7 @@ from services.store.engine import Store
 from services.store.releases import add_release, get_desired, init_desired
 from services.store.runs import list_runs
 from services.store.tickets import list_tickets
+from tests.unit.services.fake_gateway import FakeGateway
 from tests.unit.services.place import BASE, RELEASE_0, FakeRunners, Inside, Place, Script, measured, people_of
 
 
@@ -34,6 +35,7 @@ class FakeServices:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.place.fleet.close()
         self.place.store.close()
 
     def wait_ready(self, _: float) -> None:
@@ -49,8 +51,13 @@ class FakeServices:
         elif not open_runs:
             ticket.plan(installation, store)
         elif open_runs[0].status == "swapping":
-            self.place.serve()
+            self.place.serve(rules=10**6)
+            suppression.tend(store, enabled=True)
             publication.swap(installation, store, open_runs[0].run_id, 0)
+            with store.read() as session:
+                generation = get_desired(session, BASE).generation
+            asker = FakeGateway(installation, generation=generation).asker()
+            after_swap.probe(installation, store, open_runs[0].run_id, 0, asker=asker)
         elif open_runs[0].status == "reporting":
             publication.close(installation, store, open_runs[0].run_id, 0)
         else:
@@ -145,6 +152,8 @@ def test_a_person_is_forgotten_and_the_story_is_told(stage: Callable[..., dict[s
     assert {"augmenting", "training", "verifying", "swapping", "report"} & set(told["seconds"]) >= {"report"}
     assert any("asks to be forgotten" in line for line in said)
     assert any("threshold" in line for line in said)
+    told = [line.rpartition(": ")[2] for line in said if "suppression of answers" in line]
+    assert (told[0], told[-1]) == ("pending", "lifted")
 
 
 def test_a_second_demo_takes_the_next_person_and_fresh_begins_again(stage: Callable[..., dict[str, Any]]) -> None:
