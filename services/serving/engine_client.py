@@ -1,6 +1,8 @@
 """The engine as the gateway sees it: vLLM's HTTP forms on a Unix socket, whichever engine is behind."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,16 +51,17 @@ class EngineClient:
         """Which engine it is.
 
         Raises:
-            LetheError: ``serving.engine_down``: it does not say.
+            LetheError: ``serving.engine_down``.
         """
-        try:
-            body = await self._read("/version")
-            return About(str(body.get("engine", "vllm")), str(body["version"]))
-        except (TimeoutError, aiohttp.ClientError, OSError, KeyError) as error:
-            raise LetheError("serving.engine_down", "The engine does not say what it is.") from error
+        body = await self._read("/version")
+        return About(str(body.get("engine", "vllm")), str(body.get("version", "")))
 
     async def adapters(self) -> dict[str, str]:
-        """Loaded names with their paths. What has no parent is the base, which is nobody's adapter."""
+        """Loaded names with their paths. What has no parent is the base, which is nobody's adapter.
+
+        Raises:
+            LetheError: ``serving.engine_down``.
+        """
         entries = (await self._read("/v1/models"))["data"]
         return {entry["id"]: str(entry.get("root")) for entry in entries if entry.get("parent") is not None}
 
@@ -66,9 +69,9 @@ class EngineClient:
         """Load an adapter under a new name.
 
         Raises:
-            LetheError: ``serving.load_failed``.
+            LetheError: ``serving.load_failed``, ``serving.engine_down``.
         """
-        status = await self._admin("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(path)}, _LOAD_S)
+        status = await self._admin("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(path)})
         if status != 200 or (await self.adapters()).get(name) != str(path):
             raise LetheError("serving.load_failed", f"The engine did not load the adapter (status {status}).")
 
@@ -76,9 +79,9 @@ class EngineClient:
         """Unload an adapter and see to it that it is gone.
 
         Raises:
-            LetheError: ``serving.unload_failed``.
+            LetheError: ``serving.unload_failed``, ``serving.engine_down``.
         """
-        status = await self._admin("/v1/unload_lora_adapter", {"lora_name": name}, _LOAD_S)
+        status = await self._admin("/v1/unload_lora_adapter", {"lora_name": name})
         if status not in {200, 404} or name in await self.adapters():
             raise LetheError("serving.unload_failed", f"The engine did not unload the adapter (status {status}).")
 
@@ -94,7 +97,7 @@ class EngineClient:
             tolerance: Otherwise: how far the first token's log-probabilities may be from the recorded ones.
 
         Raises:
-            LetheError: ``serving.probe_failed``: another answer, or none with text in it.
+            LetheError: ``serving.probe_failed``: another answer, or none with text in it; ``serving.engine_down``.
         """
         if not canaries:
             await self._probe_text(name)
@@ -117,30 +120,38 @@ class EngineClient:
 
     async def _ask(self, name: str, prompt: str, **more: Any) -> dict[str, Any]:
         body = {"model": name, "messages": [{"role": "user", "content": prompt}], "temperature": 0, **more}
-        async with self.open("/v1/chat/completions", body) as response:
-            if response.status != 200:
-                raise LetheError("serving.probe_failed", f"A canary got status {response.status}.")
-            choice: dict[str, Any] = (await response.json())["choices"][0]
-            return choice
+        with _reaching():
+            async with asyncio.timeout(_LOAD_S), self.open("/v1/chat/completions", body) as response:
+                if response.status != 200:
+                    raise LetheError("serving.probe_failed", f"A canary got status {response.status}.")
+                choice: dict[str, Any] = (await response.json())["choices"][0]
+                return choice
 
     def open(self, path: str, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> Any:
         """Ask; a context manager over the response, which is still to be read."""
         return self._session.post(path, json=body, headers=headers)
 
     async def _read(self, path: str) -> dict[str, Any]:
-        async with self._session.get(path, timeout=aiohttp.ClientTimeout(total=10)) as response:
-            response.raise_for_status()
-            body: dict[str, Any] = await response.json()
-            return body
+        with _reaching():
+            async with self._session.get(path, timeout=aiohttp.ClientTimeout(total=10)) as response:
+                response.raise_for_status()
+                body: dict[str, Any] = await response.json()
+                return body
 
-    async def _admin(self, path: str, body: dict[str, Any], timeout_s: float) -> int:
-        try:
-            timeout = aiohttp.ClientTimeout(total=timeout_s)
-            async with self._session.post(path, json=body, timeout=timeout) as response:
+    async def _admin(self, path: str, body: dict[str, Any]) -> int:
+        with _reaching():
+            async with self._session.post(path, json=body, timeout=aiohttp.ClientTimeout(total=_LOAD_S)) as response:
                 await response.read()
                 return response.status
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise LetheError("serving.engine_down", "The engine does not answer.") from error
+
+
+@contextmanager
+def _reaching() -> Iterator[None]:
+    """Whatever keeps an engine from answering is one thing to who asks."""
+    try:
+        yield
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        raise LetheError("serving.engine_down", "The engine does not answer.") from error
 
 
 def _near(recorded: Mapping[str, float], found: Sequence[Mapping[str, Any]], tolerance: float) -> bool:
