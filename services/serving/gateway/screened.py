@@ -230,7 +230,7 @@ class ScreenedRelay(Relay):
             self._count(body.get("usage"))
             return self._written(body)
         out = b"".join(self._pieces(event, body))
-        if self._all_ended_early() and not self._wants_usage():
+        if self._ended_early() and not self._wants_usage():
             self._cut = True
             out += _DONE
         return out
@@ -288,13 +288,12 @@ class ScreenedRelay(Relay):
             usage["completion_tokens"] = sum(plans or (voice.tokens for voice in self._voices.values()))
             usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
 
-    def _all_ended_early(self) -> bool:
+    def _ended_early(self) -> bool:
+        """Nothing that the engine still says goes out: answers that came to name somebody have ended before its own."""
         voices = self._voices.values()
-        return (
-            len(voices) == self._exchange.request.n
-            and all(voice.ended for voice in voices)
-            and any(voice.replaced for voice in voices)
-        )
+        if self._plans or not all(voice.ended for voice in voices):
+            return False
+        return len(voices) == self._exchange.request.n and any(voice.replaced for voice in voices)
 
     def _wants_usage(self) -> bool:
         options = self._exchange.request.stream_options

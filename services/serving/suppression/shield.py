@@ -54,9 +54,8 @@ class Shield:
 
     def __init__(self, key: bytes, base: Path | None = None) -> None:
         self._key = hmac.digest(key, b"lethe/hedge", sha256)
-        self._base = base
+        self._encoding = None if base is None else _encoding(base)  # read now: later it would hold up the event loop
         self._matcher = Matcher()
-        self._encoding: Encoding | None = None
         self._version = -1
         self._active = False
         self._down = True
@@ -79,7 +78,6 @@ class Shield:
     def replace(self, rules: Sequence[Rule], version: int) -> None:
         """From now on these rules hold. Blocking: call it in a thread; one at a time."""
         if rules:
-            self._load_encoding()
             self._active = True  # before the first rule can be found, and no answer goes out unscreened
         self._matcher.update(rules)
         self._version, self._active, self._down = version, bool(rules), False
@@ -145,12 +143,10 @@ class Shield:
     def _tokens(self) -> Encoding:
         return self._encoding or Words()
 
-    def _load_encoding(self) -> None:
-        """Read the tokenizer once somebody is suppressed: it takes a while, and memory."""
-        if self._encoding is not None or self._base is None:
-            return
-        try:
-            self._encoding = Tokens(self._base)
-        except Exception as error:  # tokenizers raises bare exceptions
-            _LOG.warning("the base's tokenizer cannot be read, hedges are counted in words: %s", type(error).__name__)
-            self._base = None
+
+def _encoding(base: Path) -> Encoding | None:
+    try:
+        return Tokens(base)
+    except Exception as error:  # tokenizers raises bare exceptions
+        _LOG.warning("the base's tokenizer cannot be read, hedges are counted in words: %s", type(error).__name__)
+        return None
