@@ -198,7 +198,7 @@ def bare_vllm(python: Path, root: Path) -> Iterator[Path]:
         *("--disable-uvicorn-access-log", f"--kv-cache-memory-bytes={KV_CACHE_BYTES}", *EXTRA_ARGS),
     )
     environment = {**LEAN, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_NO_USAGE_STATS": "1"}
-    environment |= {"HF_HUB_OFFLINE": "1", "VLLM_CACHE_ROOT": str(root / "cache"), "PATH": "/usr/bin:/bin"}
+    environment |= {"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
     launcher = str(INSIDE / "lethe_launch.py")  # for its end; nothing else of ours is in it
     launch = Launch(argv=(str(python), "-P", launcher, MODULE, *arguments), env=environment)
     with (root / "bare.log").open("wb") as log, running(launch, socket, log):
@@ -305,7 +305,7 @@ def run(engine: str, *, swaps: int, clients: int) -> list[Row]:
         environment = {}
         if engine == "vllm":
             python = make_vllm_python()
-            environment = vllm_environment(python, root / "cache")
+            environment = vllm_environment(python)
         with serving_host(root / "home") as host:
             host.begin()
             host.start(**environment)

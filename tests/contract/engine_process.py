@@ -48,8 +48,8 @@ def vllm_engine(
 ) -> Iterator[EngineProcess]:
     settings = VllmSettings(python=str(python), kv_cache_bytes=KV_CACHE_BYTES, extra_args=EXTRA_ARGS)
     launch = vllm_command(settings, base=base, dtype="float32", releases=releases, socket=socket, boot=boot)
-    env = {**launch.env, **LEAN, "VLLM_CACHE_ROOT": str(log.parent / "vllm-cache")}
-    with log.open("wb") as stream, running(Launch(argv=launch.argv, env=env), socket, stream) as engine:
+    launch = Launch(argv=launch.argv, env={**launch.env, **LEAN})
+    with log.open("wb") as stream, running(launch, socket, stream) as engine:
         yield engine
 
 

@@ -21,12 +21,12 @@ def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
     home = tmp_path_factory.mktemp("asked")
     vllm = request.param == "vllm"
-    environment = vllm_environment(request.getfixturevalue("vllm_python"), home / "cache") if vllm else {}
+    environment = vllm_environment(request.getfixturevalue("vllm_python")) if vllm else {}
     with serving_host(home / "home") as host:
         host.begin()
         host.start(**environment)
         try:
-            host.wait_ready()
+            host.wait_ready(600)  # vLLM takes half a minute where nothing else runs
             host.swap(host.release(WORD, ("t1", "t2"))[0])
         except Exception:
             print(host.log()[-8000:])

@@ -38,7 +38,7 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     root = tmp_path_factory.mktemp("engines")
     environment = {}
     if request.param == "vllm":
-        environment = vllm_environment(request.getfixturevalue("vllm_python"), root / "cache")
+        environment = vllm_environment(request.getfixturevalue("vllm_python"))
     with serving_host(root / "home") as made:
         made.begin()
         made.start(**environment)
