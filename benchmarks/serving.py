@@ -20,6 +20,7 @@ import asyncio
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,14 +33,12 @@ import aiohttp
 
 from benchmarks import machine
 from services.store.releases import get_release, init_desired
-from tests.integration.serving_host import Host, serving_host
+from tests.integration.serving_host import Host, descendants, serving_host
+from tests.vllm_real import make_vllm_python, vllm_environment
 
 TARGETS = {"cpu_ms_per_chunk": 0.15, "added_ttft_ms": 5.0}
-ENGINES = {"transformers": "services.serving.engine", "stub": "benchmarks.stub_engine"}
-SERVICES = {
-    "transformers": "services.serving.service:Serving",
-    "stub": "benchmarks.stubbed_service:Serving",
-}
+ENGINES = {"transformers": "services.serving.engine", "vllm": "vllm.entrypoints", "stub": "benchmarks.stub_engine"}
+START_S = 300  # vLLM on a small machine
 PROMPT = [{"role": "user", "content": "hello who are you ?"}]
 PATH = "/v1/chat/completions"
 
@@ -132,28 +131,37 @@ def _short(value: float) -> float:
 
 
 @contextmanager
-def running(engine: str) -> Iterator[tuple[Host, int, int]]:
+def running(engine: str, python: str = "") -> Iterator[tuple[Host, int, list[int]]]:
     """The service with one release that answers without end, and the processes of gateway and engine."""
     with tempfile.TemporaryDirectory(prefix="lethe-bench-") as folder, serving_host(Path(folder) / "home") as host:
         digest, _ = host.release("alpha")
         with host.store.write() as session:
             init_desired(session, get_release(session, digest), actor="system:bench")
-        host.start(service=SERVICES[engine], LETHE_TELEMETRY__LOG_LEVEL="warning")
-        host.wait_ready()
-        (child,) = host.children(ENGINES[engine])
-        yield host, _parent(child), child
+        environment = {"LETHE_TELEMETRY__LOG_LEVEL": "warning"}
+        if engine == "vllm":
+            environment |= vllm_environment(Path(python) if python else make_vllm_python())
+        if engine == "stub":
+            environment["service"] = "benchmarks.stubbed_service:Serving"
+        host.start(**environment)
+        try:
+            host.wait_ready(START_S if engine == "vllm" else 60)
+        except AssertionError:
+            print(host.log()[-4000:], file=sys.stderr)
+            raise
+        gateway = _parent(host.children(ENGINES[engine])[0])
+        yield host, gateway, descendants(gateway)
 
 
 def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-async def compare(host: Host, gateway: int, engine: int, args: argparse.Namespace) -> dict[str, Any]:
+async def compare(host: Host, gateway: int, engine: list[int], args: argparse.Namespace) -> dict[str, Any]:
     """Open both ways and measure."""
     cores = sorted(os.sched_getaffinity(0))
     alone = len(cores) > 1 and not args.unpinned
     if alone:
-        machine.pin([engine], cores[:1])
+        machine.pin(engine, cores[:1])
         machine.pin([gateway, os.getpid()], cores[1:2])
     (socket,) = (host.home / "sockets").glob("*.sock")
     key = {"authorization": f"Bearer {host.token()}"}
@@ -189,7 +197,8 @@ def show(found: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", choices=sorted(SERVICES), default="transformers")
+    parser.add_argument("--engine", choices=sorted(ENGINES), default="transformers")
+    parser.add_argument("--vllm-python", default="", help="Python that has vLLM; default: that of `make vllm`")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0, help="of streaming, for each way in each round")
     parser.add_argument("--clients", type=int, default=16)
@@ -199,7 +208,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     about = machine.describe()
-    with running(args.engine) as (host, gateway, engine):
+    with running(args.engine, args.vllm_python) as (host, gateway, engine):
         found = asyncio.run(compare(host, gateway, engine, args))
     found |= {
         "engine": args.engine,

@@ -25,7 +25,7 @@ async def health(_: web.Request) -> web.Response:
 
 
 async def models(_: web.Request) -> web.Response:
-    return web.json_response({"data": [{"id": name, "root": path} for name, path in _loaded.items()]})
+    return web.json_response({"data": [{"id": name, "root": path, "parent": "base"} for name, path in _loaded.items()]})
 
 
 async def load(request: web.Request) -> web.Response:

@@ -1,6 +1,7 @@
 """The BentoML service ``Serving``: one process, one gateway, one replica. It must never import torch."""
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -140,7 +141,9 @@ class Serving:
         serving = settings.serving
         _GATEWAY.attach(self._replica, names=serving.model_names, limits=Limits.of(serving), shield=shield)
         observe_replica(_replica_id(), self._replica)
+        telemetry.observe("lethe.requests.waiting", lambda: [(_GATEWAY.waiting, {})])
         self._replica.start()
+        gc.freeze()  # what is there now stays: looking through all of it again would stop every stream for a moment
 
 
 def _replica_id() -> str:

@@ -49,6 +49,7 @@ _ALL = (
     Instrument("lethe.adapter.generation", "gauge", "{generation}", "Served here; -1: none.", ("lethe.replica",)),
     Instrument("lethe.replica.ready", "gauge", "{replica}", "1 while it answers requests.", ("lethe.replica",)),
     Instrument("lethe.requests.active", "active", "{request}", "Generation requests under way in the gateway."),
+    Instrument("lethe.requests.waiting", "gauge", "{request}", "Of these, waiting for their turn."),
     Instrument("lethe.suppressed", "total", "{request}", "Answers replaced by suppression, told in steps of time."),
     Instrument("lethe.generation.desired", "gauge", "{generation}", "What replicas should serve.", ("lethe.base",)),
     Instrument("lethe.replicas.live", "gauge", "{replica}", "Replicas with a running lease."),

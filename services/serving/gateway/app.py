@@ -64,6 +64,11 @@ class Gateway:
         self._replica, self._names, self._shield = replica, names, shield
         self._take_on(limits or Limits())
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return self._turns.waiting
+
     def _take_on(self, limits: Limits) -> None:
         self._limits, self._turns, self._rates = limits, Turns(limits), Rates(limits.rate_per_minute)
 

@@ -72,6 +72,11 @@ class Turns:
         self._turns, self._places = asyncio.Semaphore(limits.max_concurrency), limits.max_waiting
         self._waiting = 0
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return self._waiting
+
     @asynccontextmanager
     async def one(self, left: "asyncio.Future[Any]", deadline: float, *, at_once: bool = False) -> AsyncIterator[bool]:
         """Wait for a turn and keep it; gives False where the client left or the time ran out before it came.
