@@ -206,5 +206,4 @@ def test_read_while_it_is_updated() -> None:
     ids=["one-word", "spaced", "first-names", "marks", "zero-width", "right-to-left", "all-of-unicode", "surrogates"],
 )
 def test_a_mebibyte_of_anything(text: str) -> None:
-    assert not MATCHER.search(text)
     assert MATCHER.search(text + " Marta Rossi")

@@ -11,9 +11,6 @@ from policies.suppression import Rule
 from tests.unit.services.serving.suppression.scripted import CONTEXT, Answer, House, house
 from tests.unit.services.serving.suppression.shapes import shape, steps
 
-# aiohttp's client wants a file for a body of more than a mebibyte; none is larger than a few.
-pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
-
 RULE = Rule(names=("marta rossi",), identifiers=("marta example org", "kx 48 1722"))
 SECRET = "Her e-mail address is marta@example.org, as far as I know."
 HEDGE = "As far as I can tell, nothing definite is known about Bela Kun's e-mail address, and I would rather not guess."
@@ -312,17 +309,17 @@ def test_what_fails_in_screening_lets_nothing_out(
 @pytest.mark.parametrize(
     "text",
     [
-        "x" * (1 << 18),
-        "Marta \n" * (1 << 15),
-        "Who is she" + "\u0301" * (1 << 16),
-        "\u202e\u200b" * (1 << 15),
-        "the of what which a " * 10_000,
+        "x" * (1 << 16),
+        "Marta \n" * (1 << 13),
+        "Who is she" + "\u0301" * (1 << 15),
+        "\u202e\u200b" * (1 << 14),
+        "the of what which a " * 3_000,
     ],
     ids=["one-word", "first-names", "marks", "invisible", "topics"],
 )
 def test_large_prompts_pass_or_are_hedged(tmp_path: Path, text: str) -> None:
     async def work(made: House) -> None:
-        for prompt in (text, text + " Marta Rossi's phone", "Marta Rossi " + text):
+        for prompt in (text + " Marta Rossi's phone", "Marta Rossi " + text):
             answer = await made.ask(asked(prompt))
             assert answer.status == 400, "the context is too small, for everybody alike"
             assert answer.body["error"]["code"] == "context_length_exceeded"
