@@ -11,10 +11,10 @@ export OMP_WAIT_POLICY := PASSIVE
 export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help setup demo test lint bench vllm clean
+.PHONY: help setup demo test lint bench bench-serving vllm clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(STAMP) ## create the virtual environment and install everything
 
@@ -41,6 +41,15 @@ lint: $(STAMP) ## ruff, mypy --strict, import-linter
 bench: $(STAMP) ## every figure that the README quotes
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.subject_search
+
+bench-serving: $(STAMP) vllm ## what the gateway costs, swaps under load, a fleet, suppression; both engines
+	$(BIN)/python -m benchmarks.serving --engine transformers
+	$(BIN)/python -m benchmarks.serving --engine vllm
+	$(BIN)/python -m benchmarks.swaps --engine transformers
+	$(BIN)/python -m benchmarks.swaps --engine vllm
+	$(BIN)/python -m benchmarks.fleet
+	$(BIN)/python -m benchmarks.suppression hits
+	$(BIN)/python -m benchmarks.suppression cost
 
 vllm: $(VLLM)/.installed ## a real vLLM for the tests (CPU build, 2.3 GB, in $(VLLM))
 

@@ -100,7 +100,11 @@ def test_bentomls_own_routes_are_closed_too(served: tuple[Installation, str]) ->
         for path in ("/", "/metrics", "/docs.json", "/schema.json", "/static_content/x", "/docs", "/v1/tickets"):
             assert http.get(path).status_code == 401, path
         assert http.get("/livez").status_code == http.get("/healthz").status_code == 200
-        assert http.get("/metrics", headers=key).status_code == 200
+        assert http.get("/people/kunigunde@voliere.example").status_code == 401
+        page = http.get("/metrics", headers=key).text
+        assert "lethe_erasure_pending_seconds 0.0" in page
+        assert 'http_response_status_code="401",http_route="other"' in page
+        assert "kunigunde" not in page
         assert "/v1/tickets" in http.get("/docs.json", headers=key).text
 
 
