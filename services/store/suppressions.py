@@ -8,6 +8,8 @@ from sqlalchemy.orm import Session
 
 from services.store.tables import Suppression
 
+_AS_BEGUN = (Suppression.since, Suppression.version, Suppression.suppression_id)
+
 
 def active(session: Session, *, base_digest: str | None = None, ticket_id: str | None = None) -> list[Suppression]:
     """Rows that suppress somebody now, in the order in which they began."""
@@ -16,19 +18,19 @@ def active(session: Session, *, base_digest: str | None = None, ticket_id: str |
         query = query.where(Suppression.base_digest == base_digest)
     if ticket_id is not None:
         query = query.where(Suppression.ticket_id == ticket_id)
-    return list(session.scalars(query.order_by(Suppression.since, Suppression.suppression_id)))
+    return list(session.scalars(query.order_by(*_AS_BEGUN)))
 
 
 def listed(session: Session, *, ended: bool = False) -> list[Suppression]:
     """Rows in force; with ``ended`` those that were lifted too."""
-    query = select(Suppression).order_by(Suppression.since, Suppression.suppression_id)
+    query = select(Suppression).order_by(*_AS_BEGUN)
     return list(session.scalars(query)) if ended else active(session)
 
 
 def of_ticket(session: Session, ticket_id: str) -> list[Suppression]:
     """Every row of a ticket, lifted ones too, in the order in which they began."""
     query = select(Suppression).where(Suppression.ticket_id == ticket_id)
-    return list(session.scalars(query.order_by(Suppression.since, Suppression.suppression_id)))
+    return list(session.scalars(query.order_by(*_AS_BEGUN)))
 
 
 def sealed_rules(session: Session, base_digest: str, *, after: int) -> list[tuple[str, int, bytes | None]]:
@@ -46,7 +48,7 @@ def sealed_rules(session: Session, base_digest: str, *, after: int) -> list[tupl
 def unconfirmed(session: Session) -> list[Suppression]:
     """Rows in force that some replica may not apply yet."""
     query = select(Suppression).where(Suppression.lifted_at.is_(None), Suppression.confirmed_at.is_(None))
-    return list(session.scalars(query.order_by(Suppression.since)))
+    return list(session.scalars(query.order_by(*_AS_BEGUN)))
 
 
 def lifted_since(session: Session, moment: datetime) -> bool:
