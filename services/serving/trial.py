@@ -11,6 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from policies.errors import LetheError
+from services.serving.alias import Served
 from services.store.releases import get_desired, live_replicas
 from services.store.types import utc_now
 
@@ -49,40 +50,41 @@ class TrialFigures:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._generation = -1
+        self._of: Served | None = None
         self._live, self._tried = _Side(), _Side()
         self._overlaps: list[float] = []
 
-    def note(self, generation: int, *, tried: bool, seconds: float, tokens: int, failed: bool) -> None:
-        """Count an answer while a generation is on trial: of it, or of the live release beside it."""
+    def note(self, on_trial: Served, *, tried: bool, seconds: float, tokens: int, failed: bool) -> None:
+        """Count an answer while something is on trial: of it, or of the live release beside it."""
         with self._lock:
-            self._begin(generation)
+            self._begin(on_trial)
             (self._tried if tried else self._live).note(seconds, tokens, failed=failed)
 
-    def compare(self, generation: int, live: str, tried: str) -> None:
+    def compare(self, on_trial: Served, live: str, tried: str) -> None:
         """Note how alike two answers to one request are; the answers are not kept."""
         with self._lock:
-            self._begin(generation)
+            self._begin(on_trial)
             self._overlaps = [*self._overlaps[-_KEPT + 1 :], overlap(live, tried)]
 
-    def figures(self, generation: int | None) -> dict[str, Any] | None:
-        """For the replica's row: of the generation that is on trial now, None where there is none."""
+    def figures(self, on_trial: Served | None) -> dict[str, Any] | None:
+        """For the replica's row: of what is on trial now, None where there is nothing."""
         with self._lock:
-            if generation is None:
+            if on_trial is None:
                 return None
-            self._begin(generation)
+            self._begin(on_trial)
             mean = sum(self._overlaps) / len(self._overlaps) if self._overlaps else None
             return {
-                "generation": generation,
+                "generation": on_trial.generation,
                 "live": self._live.figures(),
                 "tried": self._tried.figures(),
                 "compared": len(self._overlaps),
                 "overlap": None if mean is None else round(mean, 4),
             }
 
-    def _begin(self, generation: int) -> None:
-        if generation != self._generation:
-            self._generation = generation
+    def _begin(self, on_trial: Served) -> None:
+        """By identity: a generation that was given up is proposed again under the same number."""
+        if on_trial is not self._of:
+            self._of = on_trial
             self._live, self._tried, self._overlaps = _Side(), _Side(), []
 
 

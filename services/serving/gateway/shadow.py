@@ -54,7 +54,7 @@ class Trials:
 
     def of(self, trial: Trial | None) -> dict[str, Any] | None:
         """The figures of what is on trial now, for the replica's row."""
-        return self.figures.figures(None if trial is None else trial.served.generation)
+        return self.figures.figures(None if trial is None else trial.served)
 
     def shadow(self, watch: "_Watch", live: str) -> None:
         """Ask the release on trial the same, in the background."""
@@ -69,7 +69,6 @@ class _Watch:
 
     def __init__(self, trials: Trials, exchange: Exchange, trial: Trial) -> None:
         self._trials, self._trial = trials, trial
-        self._generation = trial.served.generation
         self._tried = exchange.served is trial.served
         self._raw = bytearray()
         self._began = time.monotonic()
@@ -111,13 +110,13 @@ class _Watch:
         self._tried = True
         self.note(text)
         if text is not None:
-            self._trials.figures.compare(self._generation, live, text)
+            self._trials.figures.compare(self._trial.served, live, text)
 
     def note(self, text: str | None) -> None:
         """Count an answer; None: it failed. Words stand for tokens: of a stream nobody knows more."""
         seconds, words = time.monotonic() - self._began, len((text or "").split())
         failed = text is None
-        self._trials.figures.note(self._generation, tried=self._tried, seconds=seconds, tokens=words, failed=failed)
+        self._trials.figures.note(self._trial.served, tried=self._tried, seconds=seconds, tokens=words, failed=failed)
 
 
 def text_of(raw: bytes, stream: bool) -> str | None:

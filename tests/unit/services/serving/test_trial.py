@@ -64,12 +64,12 @@ def test_words_are_compared_not_kept() -> None:
     assert overlap("The answer is Four", "the answer is five") == 0.6
     assert overlap("", "") == 1.0
     assert overlap("a", "") == 0.0
-    figures = TrialFigures()
-    figures.compare(1, "Mara Holt lives here", "Mara Holt lives there")
-    figures.note(1, tried=True, seconds=2.0, tokens=4, failed=False)
-    figures.note(1, tried=False, seconds=1.0, tokens=4, failed=False)
-    figures.note(1, tried=True, seconds=9.0, tokens=0, failed=True)
-    told = figures.figures(1)
+    figures, first = TrialFigures(), Served(1, "u-1", "d1")
+    figures.compare(first, "Mara Holt lives here", "Mara Holt lives there")
+    figures.note(first, tried=True, seconds=2.0, tokens=4, failed=False)
+    figures.note(first, tried=False, seconds=1.0, tokens=4, failed=False)
+    figures.note(first, tried=True, seconds=9.0, tokens=0, failed=True)
+    told = figures.figures(first)
     assert told == {
         "generation": 1,
         "live": {"requests": 1, "errors": 0, "seconds_per_token": 0.25},
@@ -79,9 +79,9 @@ def test_words_are_compared_not_kept() -> None:
     }
     assert "Mara" not in json.dumps(told)
     assert figures.figures(None) is None
-    again = figures.figures(2)
+    again = figures.figures(Served(1, "u-1", "d1"))  # given up, and proposed again under the same number
     assert again is not None
-    assert again["tried"]["requests"] == 0  # another trial begins with none
+    assert again["tried"]["requests"] == 0
 
 
 @pytest.mark.parametrize(
