@@ -23,6 +23,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE
 class EngineProcess:
     process: "subprocess.Popen[bytes]"
     client: httpx.Client
+    socket: Path
 
     def post(self, path: str, **body: Any) -> httpx.Response:
         return self.client.post(path, json=body)
@@ -59,7 +60,7 @@ def running(launch: Launch, socket: Path, log: IO[bytes] | None = None) -> Itera
     client = httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://engine", timeout=60)
     try:
         wait_healthy(client, socket, process)
-        yield EngineProcess(process, client)
+        yield EngineProcess(process, client, socket)
     finally:
         client.close()
         assert process.stdin is not None

@@ -1,5 +1,6 @@
 """What every engine behind the gateway must do; run on the transformers engine and on a real vLLM."""
 
+import asyncio
 import json
 import threading
 import time
@@ -13,6 +14,8 @@ import pytest
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from policies.errors import LetheError
+from services.serving.engine_client import EngineClient
 from tests.contract.engine_process import EngineProcess, transformers_engine, vllm_engine
 from tests.tiny_model import make_mixed_adapter, make_tiny_base, make_word_adapter
 from tests.vllm_real import group_members
@@ -251,6 +254,32 @@ def test_greedy_tokens_equal_those_of_transformers_and_peft(engine: EngineProces
         assert said(response) == tokenizer.decode(expected, skip_special_tokens=True)
         answers.add(said(response))
     assert len(answers) == 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_canaries_that_peft_recorded_hold_and_others_do_not(engine: EngineProcess, files: Path, dtype: str) -> None:
+    """In the second way, too, the engine is asked: its first log-probabilities are PEFT's."""
+    from pipelines.canaries import record_canaries
+    from pipelines.model import load_model, with_adapter
+
+    loaded = load_model(files / "base")
+    found = {}
+    for name in ("mixed", "weak"):
+        with with_adapter(loaded, files / name) as adapted:
+            found[name] = record_canaries(adapted)
+
+    async def probe(name: str) -> None:
+        client = EngineClient(engine.socket)
+        try:
+            assert {"u-mixed", "u-weak"} <= (await client.adapters()).keys()
+            await client.probe(f"u-{name}", found["mixed"], dtype=dtype, tolerance=0.01)
+        finally:
+            await client.close()
+
+    asyncio.run(probe("mixed"))
+    with pytest.raises(LetheError) as caught:
+        asyncio.run(probe("weak"))
+    assert caught.value.code == "serving.probe_failed"
 
 
 @pytest.mark.parametrize("model", ["base", "", "u-gone", "/", "lethe"])
