@@ -95,8 +95,14 @@ def follow(session: Session, ticket: Ticket, *, enabled: bool, actor: str, at: d
     for reason in _wanted(ticket) if enabled else ():
         bases = _missing(session, ticket, reason)
         if bases:
-            _begin(session, ticket, reason, bases, rule_of_request(request_of(session, ticket)), actor, moment)
+            _begin(session, ticket, reason, bases, _rule(session, ticket), actor, moment)
     return False
+
+
+def _rule(session: Session, ticket: Ticket) -> Rule:
+    """What is known of the person by now: a rule in force may have been widened already."""
+    rows = [row for row in suppressions.active(session, ticket_id=ticket.ticket_id) if _opens(session, row)]
+    return _widest(session, rows) if rows else rule_of_request(request_of(session, ticket))
 
 
 def _wanted(ticket: Ticket) -> list[str]:
@@ -140,6 +146,10 @@ def _open(session: Session, row: Suppression) -> Rule:
         raise LetheError("suppression.rule_invalid", "A rule that is in force has no content.")
     key = sealing.ring_of(session).suppression
     return Rule.from_json(sealing.open_rule(key, row.suppression_id, row.ciphertext))
+
+
+def _widest(session: Session, rows: Sequence[Suppression]) -> Rule:
+    return max((_open(session, row) for row in rows), key=lambda rule: len(rule.to_json()))
 
 
 def widen(session: Session, ticket_id: str, rule: Rule, *, actor: str, at: datetime | None = None) -> None:
@@ -201,7 +211,6 @@ def forget(session: Session, subject_ref: str, *, at: datetime) -> None:
 def _keep(session: Session, rows: Sequence[Suppression], at: datetime) -> None:
     """The widest rule, for as long as the probes are kept."""
     ticket_id = rows[0].ticket_id
-    widest = max((_open(session, row).to_json() for row in rows), key=len)
     items = {item.purpose: item.expires_at for item in sealed_items.items_of(session, ticket_id)}
     expires_at = items.get(sealed_items.PROBES) or items.get(sealed_items.SUPPRESSION)
     sealed_items.put(
@@ -209,7 +218,7 @@ def _keep(session: Session, rows: Sequence[Suppression], at: datetime) -> None:
         rows[0].subject_ref,
         ticket_id,
         sealed_items.SUPPRESSION,
-        widest.decode(),
+        _widest(session, rows).to_json().decode(),
         ground=_GROUND,
         expires_at=expires_at,
         at=at,

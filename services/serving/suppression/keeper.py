@@ -48,7 +48,7 @@ class RuleKeeper:
         self._rules: dict[str, Rule] = {}
         self._read = NEVER  # the version up to which rules are held
         self._version = NEVER
-        self._failed = False
+        self._failed = ""  # the code of the last attempt, where it failed
         self._lock = threading.Lock()
         shield.fail()
 
@@ -59,7 +59,7 @@ class RuleKeeper:
 
     def due(self, version: int) -> bool:
         """Whether ``refresh`` has work: another version is desired, or the last attempt failed."""
-        return self._failed or version != self._version
+        return bool(self._failed) or version != self._version
 
     def refresh(self, version: int) -> None:
         """Read what came, changed or went, and hand all rules to the shield; never raises.
@@ -71,12 +71,13 @@ class RuleKeeper:
             try:
                 applied = self._read_rules()
                 self._shield.replace(tuple(self._rules.values()), applied)
-                self._version, self._failed = max(applied, version), False
+                self._version, self._failed = max(applied, version), ""
             except Exception as error:  # whatever it is: without rules nobody may be answered
-                code = getattr(error, "code", type(error).__name__)
-                _LOG.error("suppression rules cannot be applied, nobody is answered: %s", code)
+                code = str(getattr(error, "code", type(error).__name__))
+                if code != self._failed:  # it is tried again soon: once in the log is enough
+                    _LOG.error("suppression rules cannot be applied, nobody is answered: %s", code)
                 self._rules, self._read = {}, NEVER  # read everything again, once it goes
-                self._version, self._failed = version, True
+                self._version, self._failed = version, code
                 self._shield.fail()
 
     def _read_rules(self) -> int:

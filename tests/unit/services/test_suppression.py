@@ -344,6 +344,14 @@ def test_who_was_not_recognised_restricts_nobody_and_what_is_free_stays_free(pla
     assert rows(place, ticket_id) == []
 
 
+def test_a_restriction_after_the_look_up_is_as_wide(place: Place) -> None:
+    ticket_id = place.ready(1)
+    place.desk.restrict(ticket_id, OFFICER, reason=REASON)
+    approved, restricted = rules(place, ticket_id)
+    assert approved == restricted
+    assert approved.phrases
+
+
 def test_a_restriction_leaves_the_reason_why_a_ticket_waits(place: Place) -> None:
     ticket_id = filed(place)
     with place.store.write() as session:

@@ -103,10 +103,11 @@ def test_what_cannot_be_read_takes_the_shield_down_until_it_can(
         elif fault == "store":
             row.ciphertext = None
     keeper.refresh(version)
-    assert shield.told == [None, None]
+    assert shield.told[-1] is None
     assert keeper.version == version  # who answers nobody applies every rule
     assert keeper.due(version)
-    assert "nobody is answered" in caplog.text
+    keeper.refresh(version)
+    assert caplog.text.count("nobody is answered") == 1
     assert "ann lee" not in caplog.text
     with store.write() as session:
         session.get_one(Suppression, "x-1").ciphertext = right
