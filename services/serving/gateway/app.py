@@ -171,9 +171,7 @@ class Gateway:
             if shield is not None:
                 check_shield(shield, request)
             with self.trials.watch(exchange, replica.alias.trial, shield) as watched:
-                relay: Answering = Relay(watched)
-                if shield is not None and shield.active:
-                    relay = ScreenedRelay(watched, shield)
+                relay: Answering = Relay(watched) if shield is None else ScreenedRelay(watched, shield)
                 await end.run(relay, served)
 
     def _ready_replica(self) -> Serving:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cached_property
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -111,12 +112,13 @@ class Voice:
 
 
 class ScreenedRelay(Relay):
-    """Passes one answer on, screened."""
+    """Passes one answer on, screened from the moment on at which somebody is suppressed."""
 
     def __init__(self, exchange: Exchange, shield: Shield) -> None:
         super().__init__(exchange)
         self._shield = shield
-        self._texts = texts_of(exchange.request)
+        self._plain = not shield.active  # nobody is suppressed
+        self._late = False  # somebody came to be while the answer was under way
         self._key = b'"content":' if isinstance(exchange.request, ChatRequest) else b'"text":'
         self._finding: Finding | None = None
         self._plans: list[Plan] = []
@@ -146,7 +148,7 @@ class ScreenedRelay(Relay):
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[aiohttp.ClientResponse]:
         exchange = self._exchange
-        self._finding = await self._search()
+        self._finding = None if self._plain else await self._search()
         if self._finding is None:
             async with exchange.ask() as response:
                 yield response
@@ -187,39 +189,56 @@ class ScreenedRelay(Relay):
 
     async def _search(self) -> Finding | None:
         """Whether the request names somebody: its parts alone, one after the other, and the user's own so."""
+        quick = sum(map(len, self._texts)) <= _QUICK
+        return self._found() if quick else await asyncio.to_thread(self._found)
+
+    def _found(self) -> Finding | None:
         request = self._exchange.request
         groups = [self._texts]
         if isinstance(request, ChatRequest):
             users = [message.text for message in request.messages if message.role == "user"]
             if 1 < len(users) < len(request.messages):
                 groups.append(users)
-        screen = self._shield.screen_request
-        quick = sum(map(len, self._texts)) <= _QUICK
-        for group in groups:
-            finding = screen(group) if quick else await asyncio.to_thread(screen, group)
-            if finding is not None:
-                return finding
-        return None
+        return next((found for group in groups if (found := self._shield.screen_request(group))), None)
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        return texts_of(self._exchange.request)
+
+    def _still_plain(self) -> bool:
+        """Nobody is suppressed; else the answer is screened from now on, whatever it was before."""
+        if self._plain and self._shield.active:
+            self._plain, self._late = False, True
+            self._finding = self._found()
+        return self._plain
 
     def _whole(self, answer: dict[str, Any]) -> dict[str, Any]:
+        if self._still_plain():
+            return answer
         if self._short:
             tokens = answer["usage"]["completion_tokens"] // len(self._plans)
             self._plans = [plan.cut(tokens) for plan in self._plans]
         for choice in answer["choices"]:
             place, key = (choice["message"], "content") if "message" in choice else (choice, "text")
-            voice = self._voice(choice["index"])
+            voice = self._voices[choice["index"]] = (
+                self._instead(choice["index"]) if self._finding else self._own(choice["index"])
+            )
             said = voice.step(place[key] or "", choice["finish_reason"] or "stop")
-            if voice.replaced and not self._plans:
+            if voice.replaced and not self._finding:
                 # Nothing was sent: the whole answer is a hedge, not only its end.
                 voice = self._voices[choice["index"]] = self._instead(choice["index"])
                 said = voice.step("", "stop")
             if voice.replaced:
                 place[key] = "".join(text for text, _ in said)
                 _set_reason(choice, said[-1][1])
+            if self._late:
+                choice["logprobs"] = None
         self._count(answer.get("usage"))
         return answer
 
     def _events(self, events: bytes) -> bytes:
+        if self._still_plain():
+            return super()._events(events)
         return b"".join(self._event(event + b"\n\n") for event in events.split(b"\n\n") if event)
 
     def _event(self, event: bytes) -> bytes:
@@ -245,13 +264,15 @@ class ScreenedRelay(Relay):
                 continue
             for said, end in self._voice(choice["index"]).step(text, reason, cut=self._short):
                 before = self._key + encode_basestring(text).encode()
-                if end is None is reason and event.count(before) == 1:
+                if end is None is reason and not self._late and event.count(before) == 1:
                     # As if the engine had written it: its own bytes, but for the text.
                     after = self._key + encode_basestring(said).encode()
                     yield event.replace(before, after).replace(self._inner, self._outer)
                     continue
                 new = choice | ({"text": said} if delta is None else {"delta": delta | {"content": said}})
                 _set_reason(new, end)
+                if self._late:
+                    new["logprobs"] = None
                 yield self._written(body | {"choices": [new]})
 
     def _written(self, body: dict[str, Any]) -> bytes:
@@ -259,14 +280,23 @@ class ScreenedRelay(Relay):
 
     def _voice(self, index: int) -> Voice:
         if index not in self._voices:
-            own = None if self._plans else Voice(self._shield, self._limits(index), self._screen())
-            self._voices[index] = own or self._instead(index)
+            if self._finding is None:
+                self._voices[index] = self._own(index)
+            elif self._late:  # something was said already
+                limits = self._limits(index)
+                self._voices[index] = Voice(self._shield, limits, self._shield.ending("...", limits))
+            else:
+                self._voices[index] = self._instead(index)
         return self._voices[index]
+
+    def _own(self, index: int) -> Voice:
+        """A choice in the engine's own words, as long as they name nobody."""
+        return Voice(self._shield, self._limits(index), self._screen())
 
     def _instead(self, index: int) -> Voice:
         """A choice of which nothing is the engine's."""
         limits = self._limits(index)
-        plan = self._plans[index] if self._plans else self._shield.hedge(None, limits)
+        plan = self._plans[index] if self._plans else self._shield.hedge(self._finding, limits)
         return Voice(self._shield, limits, plan)
 
     def _screen(self) -> StreamScreen:
@@ -283,7 +313,8 @@ class ScreenedRelay(Relay):
 
     def _count(self, usage: dict[str, Any] | None) -> None:
         """Make the usage true where something was replaced."""
-        if usage and not self._short and any(voice.replaced for voice in self._voices.values()):
+        told = not self._short and not (self._late and self._exchange.request.stream)
+        if usage and told and any(voice.replaced for voice in self._voices.values()):
             plans = [plan.tokens for plan in self._plans]
             usage["completion_tokens"] = sum(plans or (voice.tokens for voice in self._voices.values()))
             usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
