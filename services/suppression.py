@@ -8,7 +8,6 @@ at any moment, and a crash between two lines loses nothing (``tend``).
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -50,26 +49,6 @@ _SUPPRESSED = frozenset(
     }
 )
 _ENDED = CLOSED_TICKET - {TicketStatus.COMPLETED}  # what is completed is lifted by whoever has probed it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """Where the suppression of a ticket stands; no personal data.
-
-    Attributes:
-        state: ``none``, ``off`` (the setting), ``pending`` (some replica may not apply it yet), ``confirmed``,
-            ``lifted``.
-        since: When it began.
-        confirmed_at: When every replica with a lease applied it.
-        lifted_at: When it ended.
-        reason: Why: ``approved``, ``restriction``, ``rollback``, ``probe_failed``.
-    """
-
-    state: str
-    since: datetime | None = None
-    confirmed_at: datetime | None = None
-    lifted_at: datetime | None = None
-    reason: str | None = None
 
 
 def follow(session: Session, ticket: Ticket, *, enabled: bool, actor: str, at: datetime | None = None) -> bool:
@@ -357,22 +336,10 @@ def tend(store: Store, *, enabled: bool, repair: bool = False) -> None:
         store.scrub()
 
 
-def state_of(session: Session, ticket: Ticket) -> State:
+def state_of(session: Session, ticket: Ticket) -> suppressions.State:
     """Where the suppression of a ticket stands."""
     rows = suppressions.of_ticket(session, ticket.ticket_id)
-    active = [row for row in rows if row.lifted_at is None]
-    if not rows:
-        return State(state="off" if OFF in ticket.acts else "none")
-    shown = active or rows[-1:]
-    confirmed = [row.confirmed_at for row in shown if row.confirmed_at is not None]
-    state = "lifted" if not active else "confirmed" if len(confirmed) == len(shown) else "pending"
-    return State(
-        state=state,
-        since=min(row.since for row in shown),
-        confirmed_at=max(confirmed) if len(confirmed) == len(shown) else None,
-        lifted_at=None if active else shown[-1].lifted_at,
-        reason=shown[0].reason,
-    )
+    return suppressions.state_of(rows) if rows else suppressions.State(state="off" if OFF in ticket.acts else "none")
 
 
 def active_tickets(session: Session, base_digest: str) -> set[str]:

@@ -1,6 +1,7 @@
 """Rows of suppression: a rule each, sealed under the suppression key, gone once lifted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import case, select
@@ -9,6 +10,26 @@ from sqlalchemy.orm import Session
 from services.store.tables import Suppression
 
 _AS_BEGUN = (Suppression.since, Suppression.version, Suppression.suppression_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Where the suppression of a ticket stands; no personal data.
+
+    Attributes:
+        state: ``none``, ``off`` (the setting), ``pending`` (some replica may not apply it yet), ``confirmed``,
+            ``lifted``.
+        since: When it began.
+        confirmed_at: When every replica with a lease applied it.
+        lifted_at: When it ended.
+        reason: Why: ``approved``, ``restriction``, ``rollback``, ``probe_failed``.
+    """
+
+    state: str
+    since: datetime | None = None
+    confirmed_at: datetime | None = None
+    lifted_at: datetime | None = None
+    reason: str | None = None
 
 
 def active(session: Session, *, base_digest: str | None = None, ticket_id: str | None = None) -> list[Suppression]:
@@ -60,3 +81,18 @@ def end(rows: Iterable[Suppression], *, at: datetime) -> None:
     """The rule is deleted; what stays is that there was one, from when to when."""
     for row in rows:
         row.ciphertext, row.lifted_at = None, at
+
+
+def state_of(rows: Sequence[Suppression]) -> State:
+    """Where a ticket stands that has had these rows, in the order in which they began; at least one."""
+    active = [row for row in rows if row.lifted_at is None]
+    shown = active or rows[-1:]
+    confirmed = [row.confirmed_at for row in shown if row.confirmed_at is not None]
+    everywhere = len(confirmed) == len(shown)
+    return State(
+        state="lifted" if not active else "confirmed" if everywhere else "pending",
+        since=min(row.since for row in shown),
+        confirmed_at=max(confirmed) if everywhere else None,
+        lifted_at=None if active else shown[-1].lifted_at,
+        reason=shown[0].reason,
+    )

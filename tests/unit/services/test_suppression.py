@@ -19,10 +19,10 @@ from services.intake.desk import Desk
 from services.intake.packs import Packs
 from services.store import suppressions
 from services.store.releases import add_release, get_desired, init_desired, report_replica
+from services.store.suppressions import State
 from services.store.tables import AuditEntryRow, SealedIdentity, Suppression
 from services.store.tickets import get_ticket, transition_ticket
 from services.store.types import utc_now
-from services.suppression import State
 from tests.canary import Canary
 from tests.unit.services.place import BASE, OFFICER, RELEASE_0, Place
 
