@@ -87,6 +87,11 @@ class Voice:
             said.append(self._speak(*self._left.popleft()))
         return self._note(said)
 
+    def end_here(self) -> None:
+        """Come to an end that says nothing more."""
+        if not self.ended:
+            self._follow(self._ending(""))
+
     def _speak(self, text: str, reason: str | None) -> Said:
         out = self._screen.push(text)
         return (out if reason is None else out + self._screen.finish()), reason
@@ -118,7 +123,8 @@ class ScreenedRelay(Relay):
         super().__init__(exchange)
         self._shield = shield
         self._plain = not shield.active  # nobody is suppressed
-        self._late = False  # somebody came to be while the answer was under way
+        self._late = False  # the answer began plainly: what was said before is not known
+        self._version = shield.version
         self._key = b'"content":' if isinstance(exchange.request, ChatRequest) else b'"text":'
         self._finding: Finding | None = None
         self._plans: list[Plan] = []
@@ -205,24 +211,30 @@ class ScreenedRelay(Relay):
     def _texts(self) -> list[str]:
         return texts_of(self._exchange.request)
 
-    def _still_plain(self) -> bool:
-        """Nobody is suppressed; else the answer is screened from now on, whatever it was before."""
-        if self._plain and self._shield.active:
-            self._plain, self._late = False, True
+    def _look_again(self) -> None:
+        """Rules that came while the answer was under way hold for what is left of it."""
+        shield = self._shield
+        if not shield.active or (self._version == shield.version and not self._plain):
+            return
+        self._version = shield.version
+        self._late = self._late or self._plain
+        self._plain = False
+        if self._finding is None:
             self._finding = self._found()
-        return self._plain
+            for voice in self._voices.values() if self._finding else ():
+                voice.end_here()
 
     def _whole(self, answer: dict[str, Any]) -> dict[str, Any]:
-        if self._still_plain():
+        self._look_again()
+        if self._plain:
             return answer
         if self._short:
             tokens = answer["usage"]["completion_tokens"] // len(self._plans)
             self._plans = [plan.cut(tokens) for plan in self._plans]
         for choice in answer["choices"]:
             place, key = (choice["message"], "content") if "message" in choice else (choice, "text")
-            voice = self._voices[choice["index"]] = (
-                self._instead(choice["index"]) if self._finding else self._own(choice["index"])
-            )
+            make = self._instead if self._finding else self._own
+            voice = self._voices[choice["index"]] = make(choice["index"])
             said = voice.step(place[key] or "", choice["finish_reason"] or "stop")
             if voice.replaced and not self._finding:
                 # Nothing was sent: the whole answer is a hedge, not only its end.
@@ -237,7 +249,8 @@ class ScreenedRelay(Relay):
         return answer
 
     def _events(self, events: bytes) -> bytes:
-        if self._still_plain():
+        self._look_again()
+        if self._plain:
             return super()._events(events)
         return b"".join(self._event(event + b"\n\n") for event in events.split(b"\n\n") if event)
 

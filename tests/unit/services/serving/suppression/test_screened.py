@@ -275,8 +275,9 @@ def test_a_limit_that_the_engine_refuses_is_refused(tmp_path: Path, more: dict[s
 
 
 @pytest.mark.parametrize("question", ["Who is Marta Rossi?", "Who is she?"])
-def test_an_answer_that_began_before_the_rule(tmp_path: Path, question: str) -> None:
-    """The rule comes when the engine has begun; the gateway let the request in while nobody was suppressed."""
+@pytest.mark.parametrize("before", [(), (Rule(names=("somebody else",)),)], ids=["nobody", "others"])
+def test_an_answer_that_began_before_the_rule(tmp_path: Path, question: str, before: tuple[Rule, ...]) -> None:
+    """The rule comes when the engine has begun; the gateway let the request in while she was not suppressed."""
 
     def meanwhile(prompt: str) -> str:
         rules.put_nowait(None)
@@ -285,13 +286,14 @@ def test_an_answer_that_began_before_the_rule(tmp_path: Path, question: str) -> 
     async def run() -> None:
         async with house(tmp_path, meanwhile) as made:
             for more in ({}, {"logprobs": True}, {"stream": True}, STREAM, {"stream": True, "logprobs": True}):
-                made.shield.replace((), 1)
+                made.shield.replace(() if "logprobs" in more else before, 1)
                 asking = asyncio.ensure_future(made.ask(asked(question, **more)))
                 await rules.get()
                 made.shield.replace((RULE,), 2)
                 answer = await asking
                 assert answer.status == 200
                 assert "marta@" not in answer.raw.decode()
+                assert "Marta" not in question or "Her e-mail" not in answer.text()
                 assert "m" not in answer.text().partition("is ")[2][:1]
                 choices = answer.events[-2]["choices"] if "stream" in more else answer.body["choices"]
                 assert "example" not in json.dumps(choices)
