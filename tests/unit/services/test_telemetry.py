@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from opentelemetry import trace
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
 
 from policies.errors import LetheError
 from services import telemetry
@@ -278,3 +281,32 @@ def test_the_console_shows_spans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         pass
     started.shutdown()
     assert '"name": "seen"' in stream.getvalue()
+
+
+def test_requests_are_measured_by_the_template_of_their_route(collected: Collected) -> None:
+    app = FastAPI()
+
+    @app.get("/tickets/{ticket_id}")
+    def show(ticket_id: str) -> str:
+        return ticket_id
+
+    behind = telemetry.MetricsPage(app)
+    client = TestClient(telemetry.HttpMetrics(behind, routes=("/v1/models",)))
+    for path in ("/tickets/t-1", f"/tickets/{NAME}", f"/people/{EMAIL}", "/v1/models", "/livez"):
+        client.get(path)
+    client.request(NAME.partition(" ")[0].upper(), "/tickets/t-1")
+    page = client.get("/metrics").text
+    counted = {
+        (labels["http_request_method"], labels["http_route"], labels["http_response_status_code"]): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == "http_server_request_duration_seconds_count"
+        for labels in [sample.labels]
+    }
+    assert counted == {
+        ("GET", "/tickets/{ticket_id}", "200"): 2,
+        ("GET", "other", "404"): 1,
+        ("GET", "/v1/models", "404"): 1,
+        ("other", "/tickets/{ticket_id}", "405"): 1,
+    }
+    assert CANARY.in_text(page, "metrics") == []
