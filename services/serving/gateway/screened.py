@@ -8,8 +8,9 @@ answer that comes to name somebody is replaced, or ends before the first letter.
 import asyncio
 import json
 import logging
+import re
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -30,7 +31,9 @@ from services.serving.suppression.stream import StreamScreen
 _LOG = logging.getLogger(__name__)
 _QUICK = 1 << 15  # characters that are screened faster than a thread is started
 _DONE = b"data: [DONE]\n\n"
-_READ = json.JSONDecoder().decode
+_GOES_ON = b'"finish_reason":null'
+# A key and its text in a chunk, which is not empty. Within a text every quote is escaped, so no text looks like a key.
+_CHAT, _PLAIN = ((key, re.compile(b"(?<=" + key + rb')"((?:[^"\\]|\\.)+)"')) for key in (b'"content":', b'"text":'))
 _WRITE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _NOT_SAID = {"model", "user", "messages", "prompt", "stream", "stream_options"}
 
@@ -125,7 +128,8 @@ class ScreenedRelay(Relay):
         self._plain = not shield.active  # nobody is suppressed
         self._late = False  # the answer began plainly: what was said before is not known
         self._version = shield.version
-        self._key = b'"content":' if isinstance(exchange.request, ChatRequest) else b'"text":'
+        self._key, self._content = _CHAT if isinstance(exchange.request, ChatRequest) else _PLAIN
+        self._single = exchange.request.n == 1
         self._finding: Finding | None = None
         self._plans: list[Plan] = []
         self._short = False  # the context has less room than the hedge has tokens
@@ -218,6 +222,7 @@ class ScreenedRelay(Relay):
             return
         self._version = shield.version
         self._late = self._late or self._plain
+        self._single = self._single and not self._late
         self._plain = False
         if self._finding is None:
             self._finding = self._found()
@@ -257,32 +262,38 @@ class ScreenedRelay(Relay):
     def _event(self, event: bytes) -> bytes:
         if event == _DONE or self._cut or not event.startswith(b"data: "):
             return b"" if self._cut else event
-        body = _READ(event[6:].decode())
+        found = self._content.search(event) if self._single and _GOES_ON in event else None
+        if found is None or event.count(self._key) != 1:
+            return self._parsed(event)
+        # Most chunks, read and written without a parser: as if the engine had written what goes out.
+        said = self._voice(0).step(json.loads(found[0]) if b"\\" in found[0] else found[1].decode(), None)
+        if len(said) == 1 and said[0][1] is None:
+            text = encode_basestring(said[0][0]).encode()
+            return (event[: found.start()] + text + event[found.end() :]).replace(self._inner, self._outer)
+        return self._parsed(event, said) if said else b""
+
+    def _parsed(self, event: bytes, given: Sequence[Said] | None = None) -> bytes:
+        body = json.loads(event[6:])
         if not body["choices"]:
             self._count(body.get("usage"))
             return self._written(body)
-        out = b"".join(self._pieces(event, body))
+        out = b"".join(self._pieces(body, given))
         if self._ended_early() and not self._wants_usage():
             self._cut = True
             out += _DONE
         return out
 
-    def _pieces(self, event: bytes, body: dict[str, Any]) -> Iterator[bytes]:
-        """What goes out for one event of the engine."""
+    def _pieces(self, body: dict[str, Any], given: Sequence[Said] | None) -> Iterator[bytes]:
+        """What goes out for one event of the engine; given, what its only choice says."""
         for choice in body["choices"]:
             delta, reason = choice.get("delta"), choice["finish_reason"]
             text = (choice["text"] if delta is None else delta.get("content")) or ""
             if not text and reason is None and delta is not None and "role" in delta:
-                yield event.replace(self._inner, self._outer)  # says who speaks, and nothing yet
+                yield self._written(body | {"choices": [choice]})  # says who speaks, and nothing yet
                 continue
-            for said, end in self._voice(choice["index"]).step(text, reason, cut=self._short):
-                before = self._key + encode_basestring(text).encode()
-                if end is None is reason and not self._late and event.count(before) == 1:
-                    # As if the engine had written it: its own bytes, but for the text.
-                    after = self._key + encode_basestring(said).encode()
-                    yield event.replace(before, after).replace(self._inner, self._outer)
-                    continue
-                new = choice | ({"text": said} if delta is None else {"delta": delta | {"content": said}})
+            said = given or self._voice(choice["index"]).step(text, reason, cut=self._short)
+            for words, end in said:
+                new = choice | ({"text": words} if delta is None else {"delta": delta | {"content": words}})
                 _set_reason(new, end)
                 if self._late:
                     new["logprobs"] = None
