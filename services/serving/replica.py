@@ -374,8 +374,17 @@ class Replica:
         """Say where the replica stands, which renews the lease unless the fleet has gone on without it."""
         async with self._report_lock:
             began, asked = time.monotonic(), self._settings.lease_s if lease_s is None else lease_s
-            if await asyncio.to_thread(self._report, acked, asked) and asked:
+            if await asyncio.to_thread(self._report, acked, asked) and asked and await self._keeps_up():
                 self._lease.extend(began, asked)
+
+    async def _keeps_up(self) -> bool:
+        """Whether it serves what a statement says was committed: an older store that was restored does not know."""
+        current = self.alias.current
+        try:
+            high = await asyncio.to_thread(self._high_water)
+        except LetheError:
+            return True  # what is served goes on; only what would be served anew is held against a damaged statement
+        return current is None or current.generation >= high.generation
 
     def _end_answers(self) -> None:
         """The lease has ended: the fleet may have gone on, so nobody may be answered from this generation."""

@@ -1,6 +1,5 @@
-"""The store's contract runs on SQLite, and on PostgreSQL where TEST_POSTGRES_URL names an empty database."""
+"""The store's contract runs on SQLite and on PostgreSQL, which is started for it."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,19 +15,25 @@ from services.settings import load_settings
 from services.store import dialect, migration
 from services.store.engine import Store, open_store
 from services.store.releases import add_release, init_desired
+from tests.postgres import postgres_server
 from tests.unit.services import place as places
 from tests.unit.services.fake_fleet import FakeFleet
 from tests.unit.services.store.samples import RING
 
-BACKENDS = ["sqlite", *(["postgresql"] if os.environ.get("TEST_POSTGRES_URL") else [])]
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """An empty database of a server that is ended with the tests."""
+    with postgres_server() as url:
+        yield url
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'lethe.sqlite'}"
         return
-    url = os.environ["TEST_POSTGRES_URL"]
+    url = request.getfixturevalue("postgres_url")
     yield url
     engine = dialect.make_engine(url)
     with engine.begin() as connection:
