@@ -116,7 +116,7 @@ def recheck_order(installation: Installation, store: Store, order_id: str) -> st
 
 def _asker(installation: Installation) -> Asker:
     settings = installation.settings
-    return Asker(settings=settings.serving, key=keys.load_private(settings, "audit"))
+    return Asker(serving=settings.serving, key=keys.load_private(settings, "audit"))
 
 
 def _summary(found: Round) -> dict[str, object]:

@@ -41,12 +41,12 @@ class Asker:
     """Asks questions of replicas.
 
     Attributes:
-        settings: Model name, limits.
+        serving: Model name, limits.
         key: The audit key, which signs the tokens.
         transport: Another way than the network (tests).
     """
 
-    settings: "ServingSettings"
+    serving: "ServingSettings"
     key: "SigningKey" = field(repr=False)
     transport: "httpx.BaseTransport | None" = None
 
@@ -61,20 +61,20 @@ class Asker:
         with (
             httpx.Client(
                 base_url=replica.address,
-                timeout=self.settings.probe_timeout_s,
+                timeout=self.serving.probe_timeout_s,
                 trust_env=False,  # a proxy of the environment must not see what is asked about a person
                 transport=self.transport,
             ) as http,
-            ThreadPoolExecutor(self.settings.probe_parallel, thread_name_prefix="probe") as threads,
+            ThreadPoolExecutor(self.serving.probe_parallel, thread_name_prefix="probe") as threads,
         ):
             return list(threads.map(lambda question: self._ask(http, replica, question), questions))
 
     def _ask(self, http: "httpx.Client", replica: Asked, question: str) -> str:
         import httpx
 
-        deadline = time.monotonic() + self.settings.probe_timeout_s
+        deadline = time.monotonic() + self.serving.probe_timeout_s
         body = {
-            "model": self.settings.model_names[0],
+            "model": self.serving.model_names[0],
             "messages": [{"role": "user", "content": question}],
             "max_tokens": MAX_TOKENS,
             "temperature": 0,

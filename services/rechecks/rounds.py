@@ -167,7 +167,7 @@ def _ask(replica: Asked, about: Questions, asker: Asker, seed: str) -> Finding:
 
 def _judge(replica: Asked, part: Set, asker: Asker, seed: str) -> Judged:
     """A part of the questions first. One that misses may be bad luck: then all are asked, as for the verdict."""
-    first = sample(part.probes, asker.settings.probe_sample, seed)
+    first = sample(part.probes, asker.serving.probe_sample, seed)
     answers = asker.answers(replica, [probe.question for probe in first])
     judged = judge(part.group, first, answers, part.required)
     asked = {probe.probe_id for probe in first}

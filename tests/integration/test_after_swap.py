@@ -51,7 +51,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 def asker(host: Host) -> Asker:
     settings = host.installation.settings
     return Asker(
-        settings=settings.serving.model_copy(update={"probe_timeout_s": 20.0}),
+        serving=settings.serving.model_copy(update={"probe_timeout_s": 20.0}),
         key=keys.load_private(settings, "audit"),
     )
 

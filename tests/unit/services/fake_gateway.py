@@ -77,7 +77,7 @@ class FakeGateway(httpx.BaseTransport):
         """Asks this gateway, and gives up soon."""
         settings = self.installation.settings
         serving = settings.serving.model_copy(update={"probe_timeout_s": 0.3})
-        return Asker(settings=serving, key=keys.load_private(settings, "audit"), transport=self)
+        return Asker(serving=serving, key=keys.load_private(settings, "audit"), transport=self)
 
 
 def _at(one: str | tuple[str, str], replica: str) -> bool:
