@@ -48,6 +48,7 @@ bench-serving: $(STAMP) vllm ## what the gateway costs, swaps under load, a flee
 	$(BIN)/python -m benchmarks.swaps --engine transformers
 	$(BIN)/python -m benchmarks.swaps --engine vllm
 	$(BIN)/python -m benchmarks.fleet
+	$(BIN)/python -m benchmarks.fleet --engine vllm --replicas 2
 	$(BIN)/python -m benchmarks.suppression hits
 	$(BIN)/python -m benchmarks.suppression cost
 

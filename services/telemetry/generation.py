@@ -46,7 +46,8 @@ class Generation:
         self._first = 0.0
         self._pieces = 0
         self._stream = self._ended = False
-        self._tail: tuple[bytes, ...] = ()  # the end of a stream: reason, usage, [DONE]
+        self._reasons: list[str] = []
+        self._tail: tuple[bytes, ...] = ()  # the end of an answer has its usage
 
     def asked(self, model: str, *, stream: bool, max_tokens: int | None) -> None:
         """The request is well formed.
@@ -77,7 +78,8 @@ class Generation:
         """Pass something on to the client, and note when, and how it ends."""
         if message["type"] == "http.response.body":
             if body := message.get("body", b""):
-                self._tail = (*self._tail[-2:], body)
+                self._tail = (*self._tail[-1:], body)
+                self._reasons += [reason.decode() for reason in _FINISHED.findall(body)]
                 if self._stream and (pieces := len(_TEXT.findall(body))):
                     self._pieces += pieces
                     self._first = self._first or time.perf_counter()
@@ -110,8 +112,7 @@ class Generation:
 
     def _tell_answer(self, tail: bytes, seconds: float) -> None:
         self._span.set_attribute("gen_ai.response.model", self._attributes["gen_ai.response.model"])
-        if reason := _FINISHED.search(tail):
-            self._span.set_attribute("gen_ai.response.finish_reasons", [reason[1].decode()])
+        self._span.set_attribute("gen_ai.response.finish_reasons", self._reasons)
         given = {kind: int(found[1]) for kind, pattern in _USAGE if (found := pattern.search(tail))}
         if self._stream and "output" not in given:  # the client did not ask for it: both engines send token by token
             given["output"] = self._pieces
@@ -153,6 +154,8 @@ def generation(path: str, headers: Iterable[tuple[bytes, bytes]], send: Send) ->
             yield told
     except BaseException as raised:
         error = _code(raised)
+        if isinstance(status := getattr(raised, "status", None), int):
+            span.set_attribute("http.response.status_code", status)
         raise
     finally:
         metrics.add("lethe.requests.active", -1, {})

@@ -93,6 +93,7 @@ def test_each_request_is_one_span_of_the_callers_trace_with_its_generation(watch
 def test_refused_requests_are_told_by_their_code(watched: Watched) -> None:
     refused = watched.spans("chat")
     assert sorted(span["error.type"] for span in refused) == ["400", "model_not_found"]
+    assert sorted(span["http.response.status_code"] for span in refused) == [400, 404]
     assert all("gen_ai.request.model" not in span and span["lethe.generation"] == 0 for span in refused)
 
 
