@@ -178,7 +178,7 @@ def engine_refusal(status: int, raw: bytes, headers: Any) -> Refusal:
             return _failed()
         if status == 429:
             return Refusal(429, words, "serving.busy", {"retry-after": headers.get("retry-after", "1")})
-        if "maximum context length" in words:  # vLLM has no code for it
+        if "maximum context length" in words or "max_model_len" in words:  # vLLM has no code for it
             code = "context_length_exceeded"
         return Refusal(
             400, words, code if isinstance(code, str) else None, param=param if isinstance(param, str) else None

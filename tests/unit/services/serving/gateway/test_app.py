@@ -277,6 +277,7 @@ def test_a_key_that_asks_too_often_is_429_before_its_body_is_read() -> None:
     [
         (400, b'{"error": {"message": "Only 3 left for u-0123456789abcdef", "code": 400}}', 400, None),
         (400, b'{"error": {"message": "maximum context length is 9", "code": 400}}', 400, "context_length_exceeded"),
+        (400, b'{"error": {"message": "9 > max_model_len=8", "code": 400}}', 400, "context_length_exceeded"),
         (400, b'{"error": {"message": "m", "code": "x", "param": "n"}}', 400, "x"),
         (400, b"no JSON", 503, "serving.engine_failed"),
         (429, b'{"error": {"message": "full", "code": 429}}', 429, "serving.busy"),
