@@ -5,6 +5,7 @@ import os
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,32 +15,21 @@ from services.serving.launch import Boot, Launch
 
 _SOCKET_PATH_LIMIT = 100  # the kernel takes 107 bytes
 _GRACE_S = 10.0
+START_TIMEOUT_S = 900.0
 
 Check = Callable[[About], None]
 
 
-class EngineProcess:
-    """Starts the engine again whenever it is asked to; a dead one is noticed by ``alive``.
+class EngineLink(ABC):
+    """An engine of this host, and the client to it, from one start to the next.
 
     Args:
-        launch: Gives the command for a socket and, where the engine can boot with it, a verified release.
-        sockets: Directory for the socket.
         check: Raises for an engine that may not serve, before anybody asks it anything.
         start_timeout_s: Loading a large base takes minutes.
     """
 
-    def __init__(
-        self,
-        launch: Callable[[Path, Boot | None], Launch],
-        sockets: Path,
-        *,
-        check: Check = lambda _: None,
-        start_timeout_s: float = 900.0,
-    ) -> None:
-        self._launch, self._check = launch, check
-        self._directory = sockets
-        self._start_timeout_s = start_timeout_s
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, check: Check, start_timeout_s: float) -> None:
+        self._check, self._start_timeout_s = check, start_timeout_s
         self._client: EngineClient | None = None
         self.about: About | None = None
 
@@ -55,34 +45,25 @@ class EngineProcess:
         return self._client
 
     @property
+    @abstractmethod
     def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int | None:
-        """The process id while it runs."""
-        return self._process.pid if self._process is not None and self.alive else None
+        """Whether it is still the engine that was started."""
 
     async def start(self, boot: Boot | None = None) -> None:
         """Start it and wait until it is healthy.
 
         Args:
             boot: Name and directory of a release that the caller has verified; an engine that cannot start with one
-                starts empty.
+                starts without, and the caller loads it.
 
         Raises:
             LetheError: ``serving.engine_down``, and what the check raises.
         """
         await self.stop()
-        socket = self._socket()
-        socket.unlink(missing_ok=True)
-        launch = self._launch(socket, boot)
-        self._process = subprocess.Popen(launch.argv, stdin=subprocess.PIPE, env=dict(launch.env))
+        socket = self._begin(boot)
         self._client = EngineClient(socket)
         try:
-            await self._wait_healthy(self._client, socket)
-            socket.chmod(0o600)
+            await self._until_healthy(self._client, socket)
             self.about = await self._client.about()
             self._check(self.about)
         except BaseException:  # cancelled while it loads: the half-started engine must not stay
@@ -90,18 +71,66 @@ class EngineProcess:
             raise
 
     async def stop(self) -> None:
-        """End it: by its stdin, and if that does not help by force."""
+        """Disconnect."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+    @abstractmethod
+    def _begin(self, boot: Boot | None) -> Path:
+        """Have it started; gives its socket."""
+
+    @abstractmethod
+    async def _until_healthy(self, client: EngineClient, socket: Path) -> None:
+        """Wait for it, or raise ``serving.engine_down``."""
+
+
+class EngineProcess(EngineLink):
+    """Starts the engine again whenever it is asked to; a dead one is noticed by ``alive``.
+
+    Args:
+        launch: Gives the command for a socket and, where the engine can boot with it, a verified release.
+        sockets: Directory for the socket.
+        check: As ``EngineLink``.
+        start_timeout_s: As ``EngineLink``.
+    """
+
+    def __init__(
+        self,
+        launch: Callable[[Path, Boot | None], Launch],
+        sockets: Path,
+        *,
+        check: Check = lambda _: None,
+        start_timeout_s: float = START_TIMEOUT_S,
+    ) -> None:
+        super().__init__(check, start_timeout_s)
+        self._launch, self._directory = launch, sockets
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    async def stop(self) -> None:
+        """End it: by its stdin, and if that does not help by force."""
+        await super().stop()
         process, self._process = self._process, None
         if process is not None:
             await asyncio.to_thread(_end, process)
 
-    async def _wait_healthy(self, client: EngineClient, socket: Path) -> None:
+    def _begin(self, boot: Boot | None) -> Path:
+        socket = self._socket()
+        socket.unlink(missing_ok=True)
+        launch = self._launch(socket, boot)
+        self._process = subprocess.Popen(launch.argv, stdin=subprocess.PIPE, env=dict(launch.env))
+        return socket
+
+    async def _until_healthy(self, client: EngineClient, socket: Path) -> None:
         deadline = time.monotonic() + self._start_timeout_s
         while time.monotonic() < deadline and self.alive:
             if socket.exists() and await client.healthy(2.0):
+                socket.chmod(0o600)
                 return
             await asyncio.sleep(0.1)
         raise LetheError("serving.engine_down", "The engine did not become healthy.")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.adapter.verify import MAX_RANK
 from services.serving.engine_client import About
-from services.serving.engine_process import EngineProcess
+from services.serving.engine_process import EngineLink, EngineProcess
 from services.serving.launch import Boot, Launch, transformers_command
 from services.serving.sidecar import Sidecar
 from services.serving.vllm.command import vllm_command
@@ -13,7 +13,7 @@ from services.serving.vllm.version import check_version
 from services.settings import ServingSettings, Settings
 
 
-def make_engine(settings: Settings, base: Path, dtype: str) -> EngineProcess | Sidecar:
+def make_engine(settings: Settings, base: Path, dtype: str) -> EngineLink:
     """The engine that the settings name; not started yet."""
     serving = settings.serving
     check = partial(_check, serving)

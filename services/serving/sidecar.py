@@ -7,59 +7,32 @@ from contextlib import suppress
 from pathlib import Path
 
 from policies.errors import LetheError
-from services.serving.engine_client import About, EngineClient
-from services.serving.engine_process import Check
+from services.serving.engine_client import EngineClient
+from services.serving.engine_process import START_TIMEOUT_S, Check, EngineLink
 from services.serving.launch import Boot
 
 _PERIOD_S = 0.5
 
 
-class Sidecar:
-    """Looks like an ``EngineProcess``; ``alive`` ends when the engine behind the socket is another one or none.
+class Sidecar(EngineLink):
+    """``alive`` ends when the engine behind the socket is another one or none.
 
     An engine that was started anew has lost its adapters. It shows by its socket: a new one lies at the path.
+    ``boot`` cannot be handed to one that runs already: the caller loads it.
     """
 
-    def __init__(self, socket: Path, *, check: Check = lambda _: None, start_timeout_s: float = 900.0) -> None:
-        self._socket, self._check, self._start_timeout_s = socket, check, start_timeout_s
-        self._client: EngineClient | None = None
+    def __init__(
+        self, socket: Path, *, check: Check = lambda _: None, start_timeout_s: float = START_TIMEOUT_S
+    ) -> None:
+        super().__init__(check, start_timeout_s)
+        self._socket = socket
         self._watcher: asyncio.Task[None] | None = None
         self._alive = False
-        self.about: About | None = None
-
-    @property
-    def client(self) -> EngineClient:
-        """The client of the engine.
-
-        Raises:
-            LetheError: ``serving.engine_down``.
-        """
-        if self._client is None:
-            raise LetheError("serving.engine_down", "The engine is not running.")
-        return self._client
 
     @property
     def alive(self) -> bool:
         """Whether it is still the engine that was connected to."""
         return self._alive
-
-    async def start(self, boot: Boot | None = None) -> None:
-        """Connect, as soon as there is a healthy engine. ``boot`` is loaded by the caller: this one runs already.
-
-        Raises:
-            LetheError: ``serving.engine_down``, and what the check raises.
-        """
-        await self.stop()
-        self._client = EngineClient(self._socket)
-        try:
-            seen = await self._wait_healthy(self._client)
-            self.about = await self._client.about()
-            self._check(self.about)
-        except BaseException:
-            await asyncio.shield(self.stop())
-            raise
-        self._alive = True
-        self._watcher = asyncio.create_task(self._watch(seen))
 
     async def stop(self) -> None:
         """Disconnect; the engine itself is not ours to end."""
@@ -69,16 +42,19 @@ class Sidecar:
             watcher.cancel()
             with suppress(asyncio.CancelledError):
                 await watcher
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        await super().stop()
 
-    async def _wait_healthy(self, client: EngineClient) -> tuple[int, int]:
+    def _begin(self, _: Boot | None) -> Path:
+        return self._socket
+
+    async def _until_healthy(self, client: EngineClient, _: Path) -> None:
         deadline = time.monotonic() + self._start_timeout_s
         while time.monotonic() < deadline:
             seen = self._identity()
             if seen is not None and await client.healthy(2.0) and self._identity() == seen:
-                return seen
+                self._alive = True
+                self._watcher = asyncio.create_task(self._watch(seen))
+                return
             await asyncio.sleep(_PERIOD_S)
         raise LetheError("serving.engine_down", "There is no healthy engine at the socket.")
 
