@@ -222,8 +222,11 @@ def suppress_again(
     ticket = get_ticket(session, ticket_id)
     bases = _missing(session, ticket, reason)
     if bases:
-        kept = sealed_items.get(session, ticket_id, sealed_items.SUPPRESSION)
-        _begin(session, ticket, reason, bases, Rule.from_json(str(kept).encode()), actor, at or utc_now())
+        _begin(session, ticket, reason, bases, _kept(session, ticket_id), actor, at or utc_now())
+
+
+def _kept(session: Session, ticket_id: str) -> Rule:
+    return Rule.from_json(str(sealed_items.get(session, ticket_id, sealed_items.SUPPRESSION)).encode())
 
 
 def restrict(session: Session, ticket: Ticket, *, enabled: bool, at: datetime) -> None:
@@ -295,17 +298,23 @@ def ensure(session: Session, *, enabled: bool, actor: str = ACTOR) -> None:
 
 def _remake(session: Session, actor: str) -> None:
     """Rules that a lost key sealed are made anew: until then no replica can read them, and answers nobody."""
-    rows = suppressions.active(session)
-    if not rows or _opens(session, rows[0]):
-        return  # one key for all
-    for row in rows:
-        if not _opens(session, row):
-            suppressions.end([row], at=utc_now())
-            bump_suppression(session, row.base_digest)
-            session.flush()
-            _record(session, "lifted", row, {"why": "unreadable", "actor": actor}, utc_now())
-            if row.reason in (ROLLBACK, PROBE_FAILED):  # the others follow from the status of the ticket
-                suppress_again(session, row.ticket_id, row.reason, actor=actor)
+    for row in suppressions.active(session):
+        if _opens(session, row):
+            continue
+        try:
+            rule = _made_anew(session, get_ticket(session, row.ticket_id))
+        except LetheError as error:  # the row stays: whom nobody can suppress, nobody is told about
+            _LOG.error("the rule of ticket %s cannot be made anew: %s", row.ticket_id, error.code)
+            continue
+        _seal(session, row, rule)
+        session.flush()
+        _record(session, "remade", row, {**_sizes(rule), "actor": actor}, utc_now())
+
+
+def _made_anew(session: Session, ticket: Ticket) -> Rule:
+    if any(item.purpose == sealed_items.SUPPRESSION for item in sealed_items.items_of(session, ticket.ticket_id)):
+        return _kept(session, ticket.ticket_id)
+    return rule_of_request(request_of(session, ticket))
 
 
 def _opens(session: Session, row: Suppression) -> bool:

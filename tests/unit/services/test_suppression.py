@@ -237,8 +237,8 @@ def test_a_lost_key_is_made_anew_and_so_are_the_rules(place: Place) -> None:
         suppression.tend(store, enabled=True, repair=True)
     store.close()
     assert [rules(place, pending), rules(place, erased)] == before
-    assert [row.reason for row in rows(place, erased)] == ["approved", "rollback", "rollback"]
-    assert [one["why"] for one in entries(place, "lifted")] == ["probes_passed", "unreadable", "unreadable"]
+    assert [row.reason for row in rows(place, erased)] == ["approved", "rollback"]
+    assert [one["ticket_id"] for one in entries(place, "remade")] == [pending, erased]
 
 
 def test_one_damaged_request_leaves_nobody_else_unsuppressed(place: Place) -> None:
