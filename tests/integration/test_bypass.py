@@ -498,6 +498,7 @@ def test_without_a_key_nothing_is_told(asked: Host, path: str, headers: dict[str
         response = httpx.request(method, asked.url + path, headers=headers)
         assert response.status_code == 401
         assert "error" in response.json()
+        assert response.headers["x-request-id"].startswith("req-")
 
 
 def test_a_key_without_the_scope_may_not_infer(asked: Host) -> None:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from policies.errors import LetheError
 from services.auth import GUARDED_PATHS, IDENTITY, OPEN_PATHS, Identity, authenticate, token_of
 from services.serving.gateway.answers import Refusal, send_json
+from services.serving.gateway.arrival import request_id
 from services.serving.probe_token import PREFIX, ProbeTokens
 from services.store.engine import Store
 from services.store.types import utc_now
@@ -81,7 +82,8 @@ class Door:
                 scope[IDENTITY] = await self._who(token_of(HTTPConnection(scope)), path)
                 _check_route(path, method)
         except Refusal as refusal:
-            await send_json(send, refusal.status, refusal.body(), refusal.headers)
+            named = {"x-request-id": request_id(scope)}
+            await send_json(send, refusal.status, refusal.body(), refusal.headers | named)
             return
         await self._app(scope, receive, send)
 

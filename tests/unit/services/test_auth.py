@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from fastapi import APIRouter, FastAPI, Request
+from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -132,6 +133,25 @@ def test_a_large_body_is_refused_announced_or_not(client: TestClient, store: Sto
     assert client.post("/body", headers=known, content=b"x" * 2000).json() == {"read": 2000}
     strange = client.post("/body", headers={**known, "Content-Length": "-1"}, content=b"")
     assert strange.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("headers", "token"),
+    [
+        ([("authorization", "Bearer a")], "a"),
+        ([("authorization", "bearer  a ")], "a"),
+        ([("x-api-key", "a")], "a"),
+        ([], None),
+        ([("authorization", "Basic a")], None),
+        ([("authorization", "Bearer a"), ("authorization", "Bearer a")], None),
+        ([("authorization", "Bearer a"), ("x-api-key", "a")], None),
+        ([("authorization", "Basic a"), ("x-api-key", "a")], None),
+        ([("x-api-key", "a"), ("x-api-key", "b")], None),
+    ],
+)
+def test_of_two_credentials_none_counts(headers: list[tuple[str, str]], token: str | None) -> None:
+    raw = [(name.encode(), value.encode()) for name, value in headers]
+    assert auth.token_of(HTTPConnection({"type": "http", "headers": raw})) == token
 
 
 def test_wrong_revoked_and_expired_keys_do_not_count(store: Store) -> None:

@@ -87,6 +87,36 @@ def probe(installation: Installation, replica: str = REPLICA, *, purpose: Any = 
     return issue(key, replica, now=more.pop("now", datetime.now(UTC)), **more)
 
 
+def test_websockets_are_closed_and_not_left_waiting(at_door: AtDoor) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    asyncio.run(at_door.door({"type": "websocket", "path": PATH, "headers": []}, receive, send))
+    assert sent == [{"type": "websocket.close", "code": 1008}]
+    assert at_door.inside == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/models/lethe", 200),
+        ("GET", "/v1/models", 200),
+        ("POST", "/v1/models/lethe", 404),
+        ("GET", "/v1/modelsx", 404),
+        ("POST", "/v1/models", 405),
+    ],
+)
+def test_names_of_models_are_for_the_gateway_to_know(
+    at_door: AtDoor, store: Store, method: str, path: str, status: int
+) -> None:
+    assert at_door.knock(make_key(store).token, path, method) == status
+
+
 def test_a_key_is_asked_of_the_store_once_in_two_seconds_and_a_revoked_one_is_refused_after_them(
     at_door: AtDoor, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
