@@ -94,12 +94,18 @@ class VllmSettings(_Group):
 
     python: str = Field("", description="Python of the environment that has vLLM (official `vllm`; never Lethe's own).")
     max_loras: int = Field(2, ge=2, description="Adapters in use at the same time; a swap needs two.")
-    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256] = Field(64, description="Greatest rank of a release.")
+    max_lora_rank: int = Field(64, description="Greatest rank of a release; vLLM knows 1, 8, 16, 32, 64, 128, 256.")
     max_model_len: int = Field(0, ge=0, description="Context in tokens; 0: the model's own.")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="Share of the GPU's memory.")
     kv_cache_bytes: int = Field(0, ge=0, description="Size of the KV cache; 0: what the share above leaves.")
     extra_args: tuple[str, ...] = Field((), description="More arguments, `--name=value`, of those in docs/vllm.md.")
     allow_version: str = Field("", description="A vLLM version to run although it was not tested.")
+
+    @model_validator(mode="after")
+    def _rank_is_a_step(self) -> "VllmSettings":
+        if self.max_lora_rank not in {1, 8, 16, 32, 64, 128, 256}:
+            raise ValueError("serving.vllm.max_lora_rank must be 1, 8, 16, 32, 64, 128 or 256")
+        return self
 
 
 class ServingSettings(AddressSettings):

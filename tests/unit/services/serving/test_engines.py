@@ -27,6 +27,14 @@ def test_each_setting_makes_its_engine(tmp_path: Path) -> None:
     assert (max_rank(own.serving), max_rank(vllm.serving)) == (256, 32)
 
 
+def test_the_greatest_rank_is_one_that_vllm_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LETHE_SERVING__VLLM__MAX_LORA_RANK", "32")
+    assert max_rank(settings(tmp_path, engine="vllm").serving) == 32
+    with pytest.raises(LetheError) as caught:
+        settings(tmp_path, vllm={"max_lora_rank": 24})
+    assert caught.value.code == "settings.invalid"
+
+
 def test_what_is_started(tmp_path: Path) -> None:
     socket, boot = tmp_path / "e.sock", ("u-1", tmp_path / "u-1")
     own = make_engine(settings(tmp_path), tmp_path / "base", "float32")
