@@ -97,7 +97,10 @@ def recheck(
         for ticket_id in again:
             if found.of(ticket_id) == "pass":
                 suppression.lift(session, ticket_id, actor=ACTOR, why=suppression.PASSED)
+                get_ticket(session, ticket_id, lock=True).reason_code = None
         failed = [ticket_id for ticket_id in found.not_passed() if found.of(ticket_id) == "fail"]
+        for ticket_id in failed:
+            get_ticket(session, ticket_id, lock=True).reason_code = FAILED  # whoever looks at the ticket sees it
         if failed:
             _suppress(session, failed)
             _forward(session, found)

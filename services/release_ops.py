@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from policies.errors import LetheError
-from policies.lifecycle import RunStatus
+from policies.lifecycle import RunStatus, TicketStatus
 from services import audit, sealed_items, sealing, suppression
 from services.installation import Installation
 from services.rechecks.rounds import failed_releases
@@ -27,7 +27,7 @@ from services.store import suppressions
 from services.store.engine import Store
 from services.store.releases import get_desired, get_release, list_desired, list_releases
 from services.store.runs import list_runs
-from services.store.tables import DesiredState, Release, ReleaseOrder
+from services.store.tables import DesiredState, Release, ReleaseOrder, Ticket
 from services.store.types import new_id, utc_now
 
 Kind = Literal["promote", "rollback", "forward", "recheck"]
@@ -122,13 +122,15 @@ def order_recheck(session: Session, *, base: str | None, actor: str) -> str:
 
 
 def order_forward(session: Session, base: str, *, actor: str) -> str | None:
-    """Order the newest other release that no probes have refuted and that covers everyone who is not suppressed.
+    """Order the newest other release that no probes have refuted and that covers every completed ticket.
 
-    None where there is no such release, or one is ordered already.
+    A ticket that was never completed may be missing where its person is suppressed. None where there is no such
+    release, or one is ordered already.
     """
     desired = get_desired(session, base)
     suppressed = {row.ticket_id for row in suppressions.active(session, base_digest=base)}
-    needed = set(desired.watermark) - suppressed
+    done = set(session.scalars(select(Ticket.ticket_id).where(Ticket.status == TicketStatus.COMPLETED)))
+    needed = set(desired.watermark) - (suppressed - done)
     refuted = failed_releases(session, base) | {desired.release_digest}
     if any(one.base_digest == base and one.kind != "recheck" for one in open_orders(session)):
         return None

@@ -152,8 +152,8 @@ class Gateway:
         told: telemetry.Generation,
         end: "End",
     ) -> None:
-        replica = self._ready_replica()
-        with replica.alias.enter(identity.key_id) as served:
+        replica, probe = self._ready_replica(), PROBE in identity.scopes
+        with replica.alias.enter("" if probe else identity.key_id) as served:  # a probe asks what is committed
             if served is None:
                 raise not_ready()
             told.pinned(served.generation, served.digest)
@@ -167,10 +167,10 @@ class Gateway:
                 headers=told.headers(),
             )
             # A probe asks what the model itself says; nothing of its answer reaches a client.
-            shield = None if PROBE in identity.scopes else self._shield
+            shield = None if probe else self._shield
             if shield is not None:
                 check_shield(shield, request)
-            with self.trials.watch(exchange, replica.alias.trial, shield) as watched:
+            with self.trials.watch(exchange, None if probe else replica.alias.trial, shield) as watched:
                 relay: Answering = Relay(watched) if shield is None else ScreenedRelay(watched, shield)
                 await end.run(relay, served)
 

@@ -230,11 +230,12 @@ def test_a_failed_recheck_suppresses_again_and_a_passed_one_under_a_release_that
     with place.store.read() as session:
         [row] = suppressions.active(session, ticket_id=one.ticket_id)
     assert row.reason == "probe_failed"
-    assert orders(place) == [("forward", RELEASE_0)]  # nobody else is erased: whoever is, is suppressed
-    assert codes(place.tickets(run_id)) == {(TicketStatus.COMPLETED, None)}
+    assert orders(place) == []  # release 0 does not cover a completed ticket, suppressed or not
+    assert codes(place.tickets(run_id)) == {(TicketStatus.COMPLETED, "swap.probes_failed")}
     gateway.tells = set()
     assert recheck(place, gateway) == "pass"
     assert suppressed(place) == set()
+    assert codes(place.tickets(run_id)) == {(TicketStatus.COMPLETED, None)}
 
 
 def test_without_anybody_to_ask_about_nothing_is_asked(place: Place, gateway: FakeGateway) -> None:

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from policies.errors import LetheError
+from policies.lifecycle import TicketStatus
 from services import after_swap, auth, control, jobs, publication, release_ops, sealed_items, suppression
 from services.client import ServiceClient
 from services.commands import release as release_command
@@ -25,6 +26,7 @@ from services.settings import load_settings
 from services.store import suppressions
 from services.store.releases import get_desired, get_release, list_releases
 from services.store.tables import AuditEntryRow
+from services.store.tickets import get_ticket
 from tests.unit.services.fake_gateway import FakeGateway
 from tests.unit.services.place import BASE, RELEASE_0, Inside, Place, people_of
 
@@ -222,7 +224,7 @@ def test_an_order_is_carried_out_once_however_often_its_job_is_resumed(at_work: 
     assert len(entries(at_work, "release.rolled_back")) == 1
 
 
-def test_forward_goes_to_the_newest_that_covers_everyone_who_is_not_suppressed_and_no_probes_refuted(
+def test_forward_goes_to_the_newest_that_covers_every_completed_ticket_and_that_no_probes_refuted(
     at_work: Place,
 ) -> None:
     _, one, _ = releases(at_work)
@@ -232,6 +234,8 @@ def test_forward_goes_to_the_newest_that_covers_everyone_who_is_not_suppressed_a
         carried = set(get_release(session, one).watermark)
         newest = sorted(set(get_desired(session, BASE).watermark) - carried)
         suppression.suppress_again(session, newest[0], suppression.PROBE_FAILED, actor="t")
+        assert release_ops.order_forward(session, BASE, actor="t") is None  # completed: suppressed is not enough
+        get_ticket(session, newest[0]).status = TicketStatus.FAILED  # as after probes that failed
         order_id = release_ops.order_forward(session, BASE, actor="t")
         assert order_id is not None
         assert release_ops.get_order(session, order_id).release_digest == one
