@@ -257,6 +257,8 @@ class ScreenedRelay(Relay):
         self._look_again()
         if self._plain:
             return super()._events(events)
+        if events.count(b"\n\n") == 1:
+            return self._event(events)
         return b"".join(self._event(event + b"\n\n") for event in events.split(b"\n\n") if event)
 
     def _event(self, event: bytes) -> bytes:

@@ -74,7 +74,10 @@ class StreamScreen:
                 if letters:
                     if not self._inside:
                         self._word_begins(self._offset + place)
-                    self._new.append(letters)
+                    if self._starts:
+                        self._new.append(letters)
+                    else:
+                        self._past += len(letters)  # of a word that begins nothing
                 if plain:
                     place += len(letters) + 1
         self._offset += len(text)
@@ -99,6 +102,8 @@ class StreamScreen:
     def _word_ends(self) -> bool:
         """Whether a secret ends here."""
         self._inside = False
+        if not self._starts:
+            return False
         self._drop_dead()
         end = self._past + len(self._letters)
         for start, _ in self._starts:
@@ -115,7 +120,7 @@ class StreamScreen:
         if first > past:
             self._letters = letters[first - past :]
             self._past = first
-            self._cuts = {cut for cut in self._cuts if cut >= first}
+            self._cuts = {cut for cut in self._cuts if cut >= first} if self._starts else set()
 
     def _release(self, upto: int) -> str:
         if upto <= self._out:
