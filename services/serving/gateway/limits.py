@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.serving.gateway.answers import Refusal
@@ -35,9 +35,16 @@ class Limits:
     rate_per_minute: int = 0
 
     @classmethod
-    def of(cls, settings: ServingSettings) -> "Limits":
+    def of(cls, serving: ServingSettings) -> "Limits":
         """Those of the settings."""
-        return cls(**{one.name: getattr(settings, one.name) for one in fields(cls)})
+        return cls(
+            max_body_bytes=serving.max_body_bytes,
+            body_timeout_s=serving.body_timeout_s,
+            request_timeout_s=serving.request_timeout_s,
+            max_concurrency=serving.max_concurrency,
+            max_waiting=serving.max_waiting,
+            rate_per_minute=serving.rate_per_minute,
+        )
 
 
 async def race(work: Coroutine[Any, Any, None], against: set["asyncio.Future[Any]"], deadline: float) -> bool:
