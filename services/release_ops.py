@@ -21,13 +21,14 @@ from policies.lifecycle import RunStatus, TicketStatus
 from services import audit, sealed_items, sealing, suppression
 from services.installation import Installation
 from services.rechecks.rounds import failed_releases
+from services.reports.collect import report_ticket
 from services.serving.figures import record_receipt
 from services.serving.swap import swap_to
 from services.store import suppressions
 from services.store.engine import Store
 from services.store.releases import get_desired, get_release, list_desired, list_releases
 from services.store.runs import list_runs
-from services.store.tables import DesiredState, Release, ReleaseOrder, Ticket
+from services.store.tables import DesiredState, Release, ReleaseOrder, Report, Ticket
 from services.store.types import new_id, utc_now
 
 Kind = Literal["promote", "rollback", "forward", "recheck"]
@@ -242,7 +243,18 @@ def move(installation: Installation, store: Store, order_id: str) -> str:
         "replicas": [word.replica_id for word in receipt.replicas],
         "fenced": list(receipt.fenced),
     }
-    return end(store, order_id, DONE, result=result)
+    status = end(store, order_id, DONE, result=result)
+    for ticket_id in sorted(suppressed):
+        _report_again(installation, store, ticket_id)
+    return status
+
+
+def _report_again(installation: Installation, store: Store, ticket_id: str) -> None:
+    """A report that was written says that the suppression ended; it has begun again."""
+    with store.read() as session:
+        written = session.get(Report, ticket_id) is not None
+    if written:
+        report_ticket(installation, store, ticket_id)
 
 
 def end(

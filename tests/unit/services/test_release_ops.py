@@ -22,6 +22,7 @@ from services.commands import ticket as ticket_command
 from services.installation import Installation
 from services.intake.app import create_app
 from services.release_ops import Plan
+from services.reports.write import read_report
 from services.settings import load_settings
 from services.store import suppressions
 from services.store.releases import get_desired, get_release, list_releases
@@ -155,6 +156,9 @@ def test_with_suppression_for_the_difference_it_goes_back_under_a_higher_generat
     with at_work.store.read() as session:
         [row] = suppressions.active(session, base_digest=BASE)
     assert (row.ticket_id, row.reason) == (found.uncovered[0], "rollback")
+    report = read_report(at_work.installation.path("reports", row.ticket_id, "report.json"))
+    told = {item["path"]: item.get("value") for item in report["points"][9]["items"]}
+    assert (told["suppression.state"], told["suppression.reasons"]) == ("confirmed", ["approved", "rollback"])
     [entry] = entries(at_work, "release.rolled_back")
     assert (entry["actor"], entry["generation"], entry["suppress"]) == ("key:k", 3, True)
     assert WHY not in json.dumps(entries(at_work, "release.ordered"))
