@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
@@ -114,8 +115,11 @@ def test_errors_of_the_openai_package(asked: Host, client: openai.OpenAI) -> Non
     assert wrong.value.param == "temperature"
     with pytest.raises(openai.BadRequestError):
         client.chat.completions.create(**GREEDY, tools=[])
-    with pytest.raises(openai.AuthenticationError) as stranger:
-        openai.OpenAI(base_url=f"{asked.url}/v1", api_key="lethe_x_y", max_retries=0).models.list()
+    with (
+        openai.OpenAI(base_url=f"{asked.url}/v1", api_key="lethe_x_y", max_retries=0) as other,
+        pytest.raises(openai.AuthenticationError) as stranger,
+    ):
+        other.models.list()
     assert stranger.value.code == "auth.invalid"
 
 
@@ -151,8 +155,15 @@ def chat_model(host: Host, **more: Any) -> ChatOpenAI:
     )
 
 
-def test_langchain(asked: Host) -> None:
-    model = chat_model(asked)
+@pytest.fixture
+def connections() -> Iterator[httpx.Client]:
+    """LangChain keeps its own open for ever."""
+    with httpx.Client(timeout=60) as made:
+        yield made
+
+
+def test_langchain(asked: Host, connections: httpx.Client) -> None:
+    model = chat_model(asked, http_client=connections)
     conversation = [SystemMessage("hello"), HumanMessage("who"), AIMessage("you"), HumanMessage("are you ?")]
     answer = model.invoke(conversation)
     assert words(str(answer.content)) == [WORD] * 3
@@ -163,28 +174,30 @@ def test_langchain(asked: Host) -> None:
     assert [words(str(one.content)) for one in model.batch([conversation, conversation])] == [[WORD] * 3] * 2
 
 
-def test_langchain_with_usage_and_log_probabilities(asked: Host) -> None:
-    model = chat_model(asked, stream_usage=True, logprobs=True, top_logprobs=1, seed=1, stop=["zeta"])
+def test_langchain_with_usage_and_log_probabilities(asked: Host, connections: httpx.Client) -> None:
+    more: Any = {"stream_usage": True, "logprobs": True, "top_logprobs": 1, "seed": 1, "stop": ["zeta"]}
+    model = chat_model(asked, http_client=connections, **more)
     answer = model.invoke("hello")
     assert len(answer.response_metadata["logprobs"]["content"]) == 3
-    *_, last = model.stream("hello")
     counted = [piece.usage_metadata for piece in model.stream("hello") if piece.usage_metadata]
-    assert last is not None
     assert [usage["output_tokens"] for usage in counted] == [3]
 
 
 def test_langchain_asynchronously(asked: Host) -> None:
     async def ask() -> str:
-        return "".join([str(piece.content) async for piece in chat_model(asked).astream("hello")])
+        async with httpx.AsyncClient(timeout=60) as connections:
+            model = chat_model(asked, http_async_client=connections)
+            return "".join([str(piece.content) async for piece in model.astream("hello")])
 
     assert words(asyncio.run(ask())) == [WORD] * 3
 
 
-def test_langchain_is_told_what_is_refused(asked: Host) -> None:
+def test_langchain_is_told_what_is_refused(asked: Host, connections: httpx.Client) -> None:
+    model = chat_model(asked, http_client=connections)
     with pytest.raises(openai.NotFoundError):
-        chat_model(asked).bind(model="base").invoke("hello")
+        model.bind(model="base").invoke("hello")
     with pytest.raises(openai.BadRequestError):
-        chat_model(asked).bind_tools([{"type": "function", "function": {"name": "f", "parameters": {}}}]).invoke("x")
+        model.bind_tools([{"type": "function", "function": {"name": "f", "parameters": {}}}]).invoke("x")
 
 
 # -- curl ---------------------------------------------------------------------------------------------------------
