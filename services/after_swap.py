@@ -55,7 +55,9 @@ def probe(installation: Installation, store: Store, run_id: str, attempt: int, *
             raise LetheError("swap.superseded", "Another release is served by now.")
         mine = {ticket.ticket_id for ticket in tickets_of(session, run_id)}
         limit = installation.settings.serving.recheck_subjects
-        earlier = ask_about.whose_turn(session, sorted(set(desired.watermark) - mine), limit=limit)
+        # After a rollback the watermark may hold people whom no later release covers: they are suppressed.
+        covered = set(get_release(session, desired.release_digest).watermark) - mine
+        earlier = ask_about.whose_turn(session, sorted(covered), limit=limit)
         asked = [*ask_about.of_run(session, run_id), *ask_about.of_earlier(session, earlier)]
     found = ask_all(store, run.base_digest, asked, asker or _asker(installation), seed=f"{run_id}:{desired.generation}")
     with store.write() as session:

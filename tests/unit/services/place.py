@@ -12,6 +12,7 @@ import httpx
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from policies.canonical import sha256_hex
 from policies.errors import LetheError
 from policies.lifecycle import TicketStatus
 from services import run, sealed_items, ticket
@@ -209,7 +210,7 @@ class FakeRunner(RunnerClient):
                     session, one.subject_ref, one.ticket_id, sealed_items.REPLAY, [1], ground="test", at=utc_now()
                 )
         marks = sorted({*(one.ticket_id for one in tickets), *earlier})
-        digest = f"{len(marks):064x}"
+        digest = sha256_hex(",".join(marks).encode())
         return {
             "digest": digest,
             "path": str(self.place.installation.path("releases", digest[-16:])),

@@ -172,6 +172,22 @@ def test_with_suppression_for_the_difference_it_goes_back_under_a_higher_generat
         assert sealed_items.tickets_with(session, sealed_items.SUPPRESSION)
 
 
+def test_a_run_after_a_rollback_is_swapped_and_not_asked_about_whom_its_release_does_not_cover(at_work: Place) -> None:
+    _, one, _ = releases(at_work)
+    found = plan(at_work, "rollback", one, suppress=True)
+    order(at_work, found, suppress=True)
+    carry_out_all(at_work)
+    at_work.filed = 2  # by the place that was copied
+    run_id = at_work.released(2)  # from the older release: it does not know the second ticket
+    assert publication.swap(at_work.installation, at_work.store, run_id, 0) == "swapping"
+    gateway = FakeGateway(at_work.installation, generation=4, tells=set(found.uncovered))
+    asker = gateway.asker()
+    assert after_swap.probe(at_work.installation, at_work.store, run_id, 0, asker=asker) == "reporting"
+    with at_work.store.read() as session:
+        assert [row.ticket_id for row in suppressions.active(session, base_digest=BASE)] == list(found.uncovered)
+    assert found.uncovered[0] in tickets(at_work)  # the watermark never falls
+
+
 def test_whose_rule_was_not_kept_cannot_be_suppressed_and_refuses_the_move(erased: Place) -> None:
     with erased.store.write() as session:
         for ticket_id in tickets(erased):
