@@ -107,7 +107,7 @@ def swap_to(
             committed. ``swap.timeout`` after the commit, ``swap.superseded``, ``desired_state.conflict`` (another swap
             is on its way), and as ``propose``.
     """
-    swap = _Swap(store, base_digest, release_digest, settings, actor, stop, tuple(suppressed), trial)
+    swap = Swap(store, base_digest, release_digest, settings, actor, stop, tuple(suppressed), trial)
     while (receipt := swap.turn()) is None:
         time.sleep(_POLL_S)
     return receipt
@@ -145,8 +145,8 @@ def record_statement(settings: Settings, state: DesiredState) -> bool:
 
 
 @dataclass
-class _Swap:
-    """One call of ``swap_to``. What it remembers only serves to notice what others did meanwhile."""
+class Swap:
+    """One call of ``swap_to``, turn by turn. What it remembers only serves to notice what others did meanwhile."""
 
     store: Store
     base: str

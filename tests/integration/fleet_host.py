@@ -149,7 +149,7 @@ def fleet(home: Path, names: tuple[str, ...]) -> Iterator[Fleet]:
             for name in names:
                 made.start_engine(name)
                 made.start(name)
-            wait_until(lambda: all(made.generation_of(n) == 0 for n in names), 120, "serving")
+            wait_until(lambda: all(made.generation_of(n) == 0 for n in names), 300, "serving")
             yield made
         except BaseException:
             for name in names:

@@ -174,7 +174,7 @@ class World:
         return state.store.desired[1] == self.goals[state.coordinator.goal]
 
     def _turn(self, state: State) -> State:
-        """As ``_Swap.turn``: what is raised there ends the coordinator here."""
+        """As ``Swap.turn``: what is raised there ends the coordinator here."""
         mind, store, reached = state.coordinator, state.store, self._is_goal(state)
         failed = state._replace(coordinator=Coordinator(mind.goal, False, None, False, False))
         if mind.replaces is None:
@@ -195,9 +195,7 @@ class World:
             return state._replace(store=committed)
         if step.kind is StepKind.ABORT:
             own = store.proposed is not None and store.proposed[1] == self.goals[mind.goal]
-            return (failed if own else state)._replace(
-                store=store._replace(proposed=None, late=False, abandoned=False)
-            )
+            return (failed if own else state)._replace(store=store._replace(proposed=None, late=False, abandoned=False))
         if step.kind is StepKind.CONFIRMED:
             done = Coordinator(mind.goal + 1, False, None, False, False)
             return state._replace(coordinator=done, confirmed=max(state.confirmed, store.desired[0]))

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from services.serving.alias import Alias, Served
+from services.serving.alias import Alias, Served, Trial
 
 
 def served(generation: int) -> Served:
@@ -74,3 +74,63 @@ def test_draining_what_nobody_uses_is_over_at_once() -> None:
         return await alias.drain(old, 0.01)
 
     assert asyncio.run(run())
+
+
+def test_a_trial_answers_its_share_of_keys_always_the_same_ones() -> None:
+    alias = Alias()
+    alias.flip(served(1))
+    alias.try_out(Trial(served(2), canary_share=0.3))
+
+    def generation(key: str) -> int:
+        with alias.enter(key) as entered:
+            assert entered is not None
+            return entered.generation
+
+    keys = [f"k-{i}" for i in range(2000)]
+    tried = {key for key in keys if generation(key) == 2}
+    assert 0.25 < len(tried) / len(keys) < 0.35
+    assert {key for key in keys if generation(key) == 2} == tried
+    assert alias.end_trial() is not None
+    assert alias.trial is None
+    assert {generation(key) for key in keys} == {1}
+
+
+@pytest.mark.parametrize(("share", "taken"), [(0.0, False), (1.0, True)])
+def test_a_share_of_none_or_all(share: float, taken: bool) -> None:
+    assert {Trial(served(2), canary_share=share).takes(f"k-{i}") for i in range(100)} == {taken}
+
+
+def test_what_was_tried_and_is_committed_goes_on_with_its_users() -> None:
+    alias = Alias()
+    alias.flip(served(1))
+    tried = served(2)
+    alias.try_out(Trial(tried, canary_share=1.0))
+    with alias.enter("k") as entered:
+        assert entered is tried
+        alias.flip(tried)
+        assert alias.current is tried
+        assert alias.trial is None
+        assert tried.users == 1
+
+
+def test_cutting_off_ends_what_runs_and_nothing_that_comes() -> None:
+    alias = Alias()
+    alias.flip(served(1))
+    alias.try_out(Trial(served(2), canary_share=0.0))
+    with alias.enter() as running:
+        alias.cut_off()
+        with alias.enter() as later:
+            assert running is not None
+            assert later is not None
+            assert running.cut.is_set()
+            assert not later.cut.is_set()
+            assert later.generation == running.generation
+
+
+def test_a_shadow_is_counted_like_a_user() -> None:
+    alias = Alias()
+    one = served(1)
+    with alias.hold(one):
+        assert one.users == 1
+    assert one.users == 0
+    assert one.idle.is_set()
