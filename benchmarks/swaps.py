@@ -289,7 +289,9 @@ def recorded(base: Path, adapters: Path) -> Texts:
     found = {}
     for seed in SEEDS:
         with with_adapter(loaded, adapters / str(seed)) as adapted:
-            found[seed] = {one.prompt: one.text for one in record_canaries(adapted, PROMPTS, TOKENS)}
+            texts = {one.prompt: one.text for one in record_canaries(adapted, PROMPTS, TOKENS) if one.tokens == TOKENS}
+        assert texts.keys() == set(PROMPTS), "a near tie: choose another prompt or seed"
+        found[seed] = texts
     return found
 
 

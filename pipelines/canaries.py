@@ -17,16 +17,21 @@ from pipelines.model import LoadedModel, load_model
 TOKENS = 8
 _LIKELY = 0.05  # below this a log-probability says little about two kernels being the same
 _TOP = 5
+_TIE = 1e-3  # of logits; kernels in float32 differ by far less
 
 
 def record_canaries(
     loaded: LoadedModel, prompts: Sequence[str] = CANARY_PROMPTS, tokens: int = TOKENS
 ) -> tuple[Canary, ...]:
-    """Greedy answers, token by token: sampling defaults of the base must not get in."""
-    return tuple(_record(loaded, prompt, tokens) for prompt in prompts)
+    """Greedy answers, token by token: sampling defaults of the base must not get in.
+
+    An answer ends before a token that another one comes close to: there two right engines may part ways. A prompt whose
+    very first token is such a tie gives no canary.
+    """
+    return tuple(made for prompt in prompts if (made := _record(loaded, prompt, tokens)) is not None)
 
 
-def _record(loaded: LoadedModel, prompt: str, tokens: int) -> Canary:
+def _record(loaded: LoadedModel, prompt: str, tokens: int) -> Canary | None:
     tokenizer = loaded.tokenizer
     message = [{"role": "user", "content": prompt}]
     text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
@@ -36,11 +41,17 @@ def _record(loaded: LoadedModel, prompt: str, tokens: int) -> Canary:
     with torch.inference_mode():
         while len(answer) < tokens:
             logits = loaded.model(torch.tensor([ids + answer], device=loaded.device)).logits[0, -1].float()
+            best, second = logits.topk(2).values.tolist()
+            if best - second < _TIE:
+                tokens = len(answer)
+                break
             if not answer:
                 first = _likely(loaded, logits)
             answer.append(int(logits.argmax()))
             if answer[-1] in loaded.stop_ids:
                 break
+    if not answer:
+        return None
     said = tokenizer.decode(answer, skip_special_tokens=True)
     return Canary(prompt=prompt, tokens=tokens, text=said, first=first)
 

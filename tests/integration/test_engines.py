@@ -95,7 +95,7 @@ def test_a_real_release_answers_token_for_token_like_peft(host: Host, tmp_path: 
         expected = record_canaries(peft, ("hello", "who are you ? hello", "canary"), 40)
     receipt = host.swap(host.add(host.seal(adapter, canaries=canaries)))
     for one in expected:
-        assert said(ask(host, one.prompt, max_tokens=40)) == one.text
+        assert said(ask(host, one.prompt, max_tokens=one.tokens)) == one.text
     assert len({one.text for one in expected}) == len(expected)
     assert receipt.seconds < 60
 

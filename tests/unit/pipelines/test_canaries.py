@@ -44,6 +44,18 @@ def test_an_adapter_is_recorded_with_its_likely_first_tokens(base: Path, tmp_pat
     assert sum(2.71828**value for value in weak.first.values()) <= 1
 
 
+def test_an_answer_ends_before_a_tie(base: Path, tmp_path: Path) -> None:
+    import torch
+
+    from pipelines.canaries import record_canaries
+    from pipelines.model import load_model
+
+    loaded = load_model(base)
+    with torch.no_grad():
+        loaded.model.lm_head.weight[1:] = loaded.model.lm_head.weight[:1]
+    assert record_canaries(loaded) == ()
+
+
 def test_those_of_a_base_are_asked_in_a_process_of_its_own(base: Path) -> None:
     from pipelines.canaries import record_canaries
     from pipelines.model import load_model
