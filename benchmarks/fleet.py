@@ -38,15 +38,16 @@ class Members:
         settings, demands = host.installation.settings, demands_of(host.installation.settings)
         launch = _launcher(engine, host)
         self.replicas: list[Replica] = []
+
+        async def begin(name: str) -> Replica:
+            engine = EngineProcess(launch, host.home / "sockets" / name)
+            replica = make_member(settings, host.store, name, engine, demands)
+            replica.start()
+            return replica
+
         for number in range(count):
-            sockets = Path(tempfile.mkdtemp(prefix="lethe-fleet-"))
-
-            async def begin(name: str = f"r-{number}", sockets: Path = sockets) -> Replica:
-                replica = make_member(settings, host.store, name, EngineProcess(launch, sockets), demands)
-                replica.start()
-                return replica
-
-            self.replicas.append(asyncio.run_coroutine_threadsafe(begin(), self._loop).result())
+            begun = asyncio.run_coroutine_threadsafe(begin(f"r-{number}"), self._loop)
+            self.replicas.append(begun.result())
 
     def stop(self) -> None:
         for replica in self.replicas:

@@ -171,11 +171,17 @@ class Replica:
                     if wanted != self._wanted:
                         self._wanted = wanted
                         self._news.set()
-                if self._wanted is not None and self._rules.due(self._wanted.suppression_version):
+                if self._wanted is not None and self._rules_due(self._wanted):
                     await self._apply_rules(self._wanted)
             except Exception as error:  # whatever it is, a replica that stops watching would never catch up
                 await self._note_failure(error)
             await asyncio.sleep(_POLL_S)
+
+    def _rules_due(self, wanted: Wanted) -> bool:
+        """Whether other rules are to be applied; never those of a store that is older than what is served."""
+        current = self.alias.current
+        older = current is not None and wanted.desired[0] < current.generation
+        return not older and self._rules.due(wanted.suppression_version)
 
     async def _apply_rules(self, wanted: Wanted) -> None:
         before = self._rules.version
@@ -270,7 +276,7 @@ class Replica:
 
     async def _load(self, version: Version, wanted: Wanted, high: HighWater) -> Held:
         high.check(*wanted.desired, wanted.watermark)
-        if self._rules.due(wanted.suppression_version):
+        if self._rules_due(wanted):
             await self._apply_rules(wanted)
         erased, alone = wanted.watermark | high.watermark, self.alias.current is None
         return await self._loader.load(version, erased, self._rules.version, alone=alone)
