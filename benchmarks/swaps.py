@@ -79,6 +79,7 @@ class Load:
                 generation, text = await self._ask(prompt, stream=number % 2 == 0)
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                 self.failed[str(error)[:60] or type(error).__name__] += 1
+                await asyncio.sleep(0.05)
                 continue
             self.seconds.append(time.perf_counter() - began)
             self.mixed += not self._right(prompt, generation, text)
@@ -118,6 +119,7 @@ class Row:
 
     way: str
     swaps: int
+    survived: bool
     requests: int
     failed: int
     mixed: int
@@ -131,20 +133,27 @@ class Row:
 async def measure(way: str, load: Load, swap: Swap, *, swaps: int, clients: int) -> Row:
     """Swap back and forth while the clients ask."""
     tasks = [asyncio.create_task(load.client(number)) for number in range(clients)]
-    took = []
+    took: list[float] = []
+    survived = True
     await _answers(load, clients)
     for number in range(swaps):
         began = time.perf_counter()
-        await swap(SEEDS[(number + 1) % 2])
+        try:
+            await swap(SEEDS[(number + 1) % 2])
+        except aiohttp.ClientError:  # there is nobody any more
+            survived = False
+            break
         took.append(time.perf_counter() - began)
         await asyncio.sleep(LEAST_PAUSE_S)
         await _answers(load, clients // 2)
     load.stop = True
     await asyncio.gather(*tasks)
+    done, took = len(took), took or [0.0]
     lasted = sorted(load.seconds)
     return Row(
         way=way,
-        swaps=swaps,
+        swaps=done,
+        survived=survived,
         requests=len(lasted) + load.failed.total(),
         failed=load.failed.total(),
         mixed=load.mixed,
@@ -192,6 +201,7 @@ async def through_us(host: Host, engine: str, expected: Texts, adapters: Path, *
 def bare_vllm(python: Path, root: Path) -> Iterator[Path]:
     """vLLM as its documentation starts it for changing adapters, on a Unix socket."""
     socket = root / "bare.sock"
+    socket.unlink(missing_ok=True)
     arguments = (
         *("--model", str(root / "base"), "--served-model-name=base", f"--uds={socket}", "--dtype=float32"),
         *("--enable-lora", "--max-loras=2", "--max-cpu-loras=4", "--max-lora-rank=64", "--generation-config=vllm"),
@@ -239,7 +249,7 @@ class Own:
 
     async def _post(self, path: str, body: dict[str, Any]) -> None:
         async with self.session.post(path, json=body) as response:
-            assert response.status == 200, await response.text()
+            response.raise_for_status()
 
 
 WAYS = (
@@ -249,18 +259,17 @@ WAYS = (
 )
 
 
-async def vllm_alone(socket: Path, expected: Texts, root: Path, *, swaps: int, clients: int) -> list[Row]:
-    """Every way of its own, one after the other, on one server."""
-    rows = []
+async def vllm_alone(
+    socket: Path, expected: Texts, root: Path, way: tuple[str, str, bool, bool], *, swaps: int, clients: int
+) -> Row:
+    """One way of its own."""
+    title, name, inplace, new_directory = way
     connector = aiohttp.UnixConnector(str(socket), limit=0)
     timeout = aiohttp.ClientTimeout(120)
     async with aiohttp.ClientSession("http://engine", connector=connector, timeout=timeout) as session:
-        for way, name, inplace, new_directory in WAYS:
-            own = Own(session, name, root / "adapters", root / "scratch", inplace, new_directory)
-            await own.load(SEEDS[0], first=True)
-            load = Load(session, name, expected)
-            rows.append(await measure(way, load, own.load, swaps=swaps, clients=clients))
-    return rows
+        own = Own(session, name, root / "adapters", root / "scratch", inplace, new_directory)
+        await own.load(SEEDS[0], first=True)
+        return await measure(title, Load(session, name, expected), own.load, swaps=swaps, clients=clients)
 
 
 # -- all together ------------------------------------------------------------------------------------------------
@@ -314,20 +323,23 @@ def run(engine: str, *, swaps: int, clients: int) -> list[Row]:
             host.wait_ready()
             ours = through_us(host, engine, expected, root / "adapters", swaps=swaps, clients=clients)
             rows = [asyncio.run(ours)]
-        if engine == "vllm":
+        for way in WAYS if engine == "vllm" else ():  # a new server each: not every way leaves it alive
             with bare_vllm(python, root) as socket:
-                rows += asyncio.run(vllm_alone(socket, expected, root, swaps=swaps, clients=clients))
+                rows.append(asyncio.run(vllm_alone(socket, expected, root, way, swaps=swaps, clients=clients)))
         return rows
 
 
 def table(rows: list[Row]) -> str:
     """Markdown."""
-    lines = ["| way | swaps | requests | failed | mixed | p50 | p99 | swap p50 | swap max |", "|" + "---|" * 9]
+    lines = [
+        "| way | swaps | engine | requests | failed | mixed | p50 | p99 | swap p50 | swap max |",
+        "|" + "---|" * 10,
+    ]
     for row in rows:
-        lines.append(
-            f"| {row.way} | {row.swaps} | {row.requests} | {row.failed} | {row.mixed} | {row.p50_ms} ms "
-            f"| {row.p99_ms} ms | {row.swap_p50_ms} ms | {row.swap_max_ms} ms |"
-        )
+        engine = "lives" if row.survived else "died"
+        counts = f"{row.swaps} | {engine} | {row.requests} | {row.failed} | {row.mixed}"
+        times = (row.p50_ms, row.p99_ms, row.swap_p50_ms, row.swap_max_ms)
+        lines.append(f"| {row.way} | {counts} | {' | '.join(f'{value} ms' for value in times)} |")
     return "\n".join(lines)
 
 
