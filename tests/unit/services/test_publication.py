@@ -20,7 +20,7 @@ from services import after_swap, corpus_index, publication, sealed_items
 from services.corpus_index import index_path, open_index
 from services.reports.write import read_report
 from services.serving import swap as swap_module
-from services.store.releases import add_release, get_desired, init_desired
+from services.store.releases import add_release, commit, get_desired, init_desired
 from services.store.runs import get_run, new_attempt, request_cancel
 from services.store.steps import steps_of
 from services.store.tables import AuditCheckpointRow, DesiredState, ErasedRecord, ForgetSet, SealedIdentity
@@ -142,11 +142,10 @@ def test_a_cancel_is_heeded_until_the_commit_and_no_longer(place: Place, monkeyp
 
     third = place.released()
     place.serve()
-    committed = swap_module.commit
 
     def commit_then_cancel(session: Session, *args: Any, **more: Any) -> DesiredState:
         request_cancel(session, third)
-        return committed(session, *args, **more)
+        return commit(session, *args, **more)
 
     monkeypatch.setattr(swap_module, "commit", commit_then_cancel)
     assert swap(place, third) == "reporting"
