@@ -1,7 +1,5 @@
 """Turn a trained adapter with an accepted verdict into a release."""
 
-import contextlib
-import io
 import json
 import os
 import shutil
@@ -128,8 +126,7 @@ def sign_content(directory: Path, key_path: Path) -> None:
 
     config = signing.Config().use_elliptic_key_signer(private_key=key_path)
     config.set_hashing_config(hashing_config(directory))
-    with contextlib.redirect_stdout(io.StringIO()):
-        config.sign(directory, directory / content.SIGNATURE)
+    config.sign(directory, directory / content.SIGNATURE)
 
 
 def hashing_config(directory: Path) -> Any:

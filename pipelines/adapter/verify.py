@@ -1,7 +1,5 @@
 """The gate in front of every use of an adapter: what is not signed is not believed."""
 
-import contextlib
-import io
 import json
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -135,8 +133,7 @@ def _verify_model_signature(path: Path, pem: bytes) -> None:
         config = verifying.Config().use_elliptic_key_verifier(public_key=file.name)
         config.set_hashing_config(hashing_config(path))
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                config.verify(path, path / content.SIGNATURE)
+            config.verify(path, path / content.SIGNATURE)
         # Whatever a foreign bundle makes the library raise, the answer is the same: not signed.
         except Exception as error:
             raise LetheError("release.signature", "The model signature does not verify.") from error
