@@ -139,11 +139,12 @@ class ScreenedRelay(Relay):
         """Ask the engine and relay what may be said; whatever fails in screening, nothing goes out unscreened.
 
         Raises:
-            Refusal: It failed before anything was sent.
+            Refusal: It failed before anything was sent, or the shield went down.
         """
         try:
             await super().run()
-        except Refusal:
+        except Refusal as refusal:
+            await self.broken(refusal)
             raise
         except Exception as error:
             # The type alone: a message could hold a text.
@@ -216,8 +217,14 @@ class ScreenedRelay(Relay):
         return texts_of(self._exchange.request)
 
     def _look_again(self) -> None:
-        """Rules that came while the answer was under way hold for what is left of it."""
+        """Rules that came while the answer was under way hold for what is left of it.
+
+        Raises:
+            Refusal: Rules came that cannot be read.
+        """
         shield = self._shield
+        if shield.down:  # the fleet counts on it that nobody is answered here
+            raise suppression_down()
         if not shield.active or (self._version == shield.version and not self._plain):
             return
         self._version = shield.version
@@ -262,8 +269,10 @@ class ScreenedRelay(Relay):
         return b"".join(self._event(event + b"\n\n") for event in events.split(b"\n\n") if event)
 
     def _event(self, event: bytes) -> bytes:
-        if event == _DONE or self._cut or not event.startswith(b"data: "):
-            return b"" if self._cut else event
+        if self._cut or not event.startswith(b"data: "):  # what is no event of an answer cannot be screened
+            return b""
+        if event == _DONE:
+            return event
         found = self._content.search(event) if self._single and _GOES_ON in event else None
         if found is None or event.count(self._key) != 1:
             return self._parsed(event)

@@ -314,6 +314,33 @@ def test_down_answers_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [{}, {"stream": True}])
+@pytest.mark.parametrize("before", [(), (RULE,)], ids=["nobody", "somebody"])
+def test_down_ends_answers_that_are_under_way(tmp_path: Path, more: dict[str, Any], before: tuple[Rule, ...]) -> None:
+    """The replica reports rules that it cannot read as applied: nobody may be answered without them."""
+
+    def meanwhile(prompt: str) -> str:
+        began.put_nowait(None)
+        return "Spring comes after winter."
+
+    async def run() -> None:
+        async with house(tmp_path, meanwhile) as made:
+            made.shield.replace(before, 1)
+            asking = asyncio.ensure_future(made.ask(asked("Which season comes after winter?", **more)))
+            await began.get()
+            made.shield.fail()
+            answer = await asking
+            assert b"winter" not in answer.raw
+            if more:
+                assert answer.raw.endswith(b"\n\n")
+                assert b"[DONE]" not in answer.raw
+            error = json.loads(answer.raw.removeprefix(b"data: ").rpartition(b"data: ")[2])["error"]
+            assert (answer.status, error["code"]) == (200 if more else 503, "serving.suppression_down")
+
+    began: asyncio.Queue[None] = asyncio.Queue()
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("more", [{}, {"stream": True}])
 def test_what_fails_in_screening_lets_nothing_out(
     tmp_path: Path, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
