@@ -13,6 +13,7 @@ from policies.identifiers import Name, address_spellings, phone_spellings, words
 from policies.record import Record
 from policies.suppression import (
     MAX_BYTES,
+    MAX_IDENTIFIERS,
     MAX_LENGTH,
     MAX_NAMES,
     MAX_PHRASES,
@@ -227,3 +228,11 @@ def test_a_rule_and_what_the_corpus_is_asked_stay_bounded() -> None:
     assert len(rule.phrases) == MAX_PHRASES
     assert len(others.asked) < 2000
     assert len(rule.to_json()) < MAX_BYTES
+
+
+def test_the_largest_rule_can_be_read_again() -> None:
+    """One that could be sealed and not opened would leave every replica without an answer."""
+    letter = "\U00020000"
+    full = [tuple(f"{letter * 397}{at:03}" for at in range(most)) for most in (MAX_NAMES, MAX_IDENTIFIERS, MAX_PHRASES)]
+    rule = Rule(*full)
+    assert Rule.from_json(rule.to_json()) == rule
