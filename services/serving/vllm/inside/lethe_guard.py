@@ -103,8 +103,8 @@ class Guard:
         elif path == _UNLOAD:
             _name(body, "lora_name")
         else:
-            if _name(body, "model", 404) is not None:
-                _check_messages(body.get("messages", []))
+            _name(body, "model", 404)
+            _check_messages(body.get("messages", []))
         return raw
 
     def _check_load(self, name: str, path: object) -> None:
