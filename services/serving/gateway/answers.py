@@ -20,6 +20,8 @@ _TYPES = {
     503: "service_unavailable",
     504: "timeout_error",
 }
+RETRY = {"retry-after": "1"}
+_OWN_HEADERS = {401: {"www-authenticate": 'Bearer realm="lethe"'}, 503: RETRY}
 
 
 class Refusal(Exception):
@@ -48,8 +50,7 @@ class Refusal(Exception):
     @classmethod
     def of(cls, error: LetheError) -> "Refusal":
         """One of ours in OpenAI's form."""
-        headers = {"www-authenticate": 'Bearer realm="lethe"'} if error.kind.status == 401 else {}
-        return cls(error.kind.status, error.message, error.code, headers)
+        return cls(error.kind.status, error.message, error.code, _OWN_HEADERS.get(error.kind.status))
 
     def body(self) -> dict[str, Any]:
         """OpenAI's error body."""
@@ -89,7 +90,7 @@ def unknown_model() -> Refusal:
 
 def not_ready() -> Refusal:
     """503."""
-    return Refusal(503, "No verified release is being served here now.", "serving.not_ready", {"retry-after": "1"})
+    return Refusal(503, "No verified release is being served here now.", "serving.not_ready", RETRY)
 
 
 def timed_out() -> Refusal:

@@ -1,6 +1,7 @@
 """The outermost layer of the serving service: who asks, and whether that very path is open to them."""
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from policies.errors import LetheError
 from services.auth import GUARDED_PATHS, IDENTITY, OPEN_PATHS, Identity, authenticate, token_of
-from services.serving.gateway.answers import Refusal, send_json
+from services.serving.gateway.answers import RETRY, Refusal, send_json
 from services.serving.gateway.arrival import request_id
 from services.serving.probe_token import PREFIX, ProbeTokens
 from services.store.engine import Store
@@ -22,6 +23,7 @@ PROBER = Identity(key_id=PROBE, scopes=frozenset({INFER, PROBE}))
 ROUTES = {"/v1/chat/completions": "POST", "/v1/completions": "POST", "/v1/models": "GET"}
 _KNOWN_S = 2.0  # a key that was revoked, expired or narrowed is noticed after so long at most
 _KNOWN_LIMIT = 4096
+_LOG = logging.getLogger(__name__)
 
 
 class Known:
@@ -105,6 +107,9 @@ class Door:
                 identity = authenticate(session, token)
         except LetheError as error:
             raise Refusal.of(error) from error
+        except Exception as error:  # a store that is away; without an answer from here BentoML would wait for minutes
+            _LOG.error("a key cannot be looked up: %s", type(error).__name__)
+            raise Refusal(503, "Keys cannot be checked now.", "store.missing", RETRY) from error
         self._known.put(token or "", identity, asked_at=asked_at)
         return identity
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.serving.gateway.answers import Refusal
+from services.serving.gateway.answers import RETRY, Refusal
 from services.settings import ServingSettings
 
 _KEYS_LIMIT = 4096
@@ -103,7 +103,7 @@ class Turns:
             await self._turns.acquire()  # does not wait
             came = True
         elif self._waiting >= self._places:
-            raise Refusal(429, "Too many requests are being answered.", "serving.busy", {"retry-after": "1"})
+            raise Refusal(429, "Too many requests are being answered.", "serving.busy", RETRY)
         else:
             came = await self._wait(left, deadline)
         try:

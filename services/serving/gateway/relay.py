@@ -12,7 +12,7 @@ from starlette.types import Send
 from policies.errors import LetheError
 from services.serving.alias import Alias, Served
 from services.serving.engine_client import EngineClient
-from services.serving.gateway.answers import Refusal, not_ready, send_json, start
+from services.serving.gateway.answers import RETRY, Refusal, not_ready, send_json, start
 from services.serving.protocol import ChatRequest, CompletionRequest
 
 _ADAPTER = re.compile(r"u-[0-9a-f]{16}")  # its name is nobody's business
@@ -187,4 +187,4 @@ def engine_refusal(status: int, raw: bytes, headers: Any) -> Refusal:
 
 
 def _failed() -> Refusal:
-    return Refusal(503, "The engine could not answer.", "serving.engine_failed", {"retry-after": "1"})
+    return Refusal(503, "The engine could not answer.", "serving.engine_failed", RETRY)

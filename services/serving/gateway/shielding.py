@@ -1,6 +1,6 @@
 """What suppression means for a request before anything is generated."""
 
-from services.serving.gateway.answers import Refusal
+from services.serving.gateway.answers import RETRY, Refusal
 from services.serving.protocol import ChatRequest, CompletionRequest
 from services.serving.suppression.shield import Shield
 
@@ -19,4 +19,4 @@ def check_shield(shield: Shield, request: ChatRequest | CompletionRequest) -> No
 
 def suppression_down() -> Refusal:
     """503: it cannot be told who is suppressed."""
-    return Refusal(503, "Nothing can be answered now.", "serving.suppression_down", {"retry-after": "1"})
+    return Refusal(503, "Nothing can be answered now.", "serving.suppression_down", RETRY)

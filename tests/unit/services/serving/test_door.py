@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.orm import Session
 from starlette.types import Receive, Scope, Send
 
+from policies.errors import LetheError
 from services import auth, keys
 from services.auth import IDENTITY
 from services.installation import Installation, create_installation
@@ -47,6 +48,7 @@ class AtDoor:
         self.opened = 0
         self.store = store
         self.inside: list[auth.Identity] = []
+        self.headers: list[tuple[bytes, bytes]] = []
         self.door = Door(self._app, open_store=self._open, probes=probes)
 
     def _open(self) -> Store:
@@ -74,6 +76,7 @@ class AtDoor:
             "headers": [(b"authorization", f"Bearer {token}".encode())],
         }
         asyncio.run(self.door(scope, receive, send))
+        self.headers = sent[0]["headers"]
         return int(sent[0]["status"])
 
 
@@ -149,6 +152,19 @@ def test_a_remembered_key_opens_no_more_than_its_scopes(at_door: AtDoor, store: 
     assert at_door.knock(key.token, "/v1/elsewhere") == 404
     assert at_door.knock(key.token + "0") == 401
     assert at_door.knock("") == 401
+
+
+@pytest.mark.parametrize("failure", [LetheError("store.busy", "x"), RuntimeError("connection of Marta Rossi lost")])
+def test_a_store_that_is_away_is_an_answer_and_not_a_request_that_hangs(
+    at_door: AtDoor, store: Store, failure: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: Any) -> auth.Identity:
+        raise failure
+
+    monkeypatch.setattr(door_module, "authenticate", fails)
+    assert at_door.knock(make_key(store).token) == 503
+    assert (b"retry-after", b"1") in at_door.headers
+    assert "Marta" not in caplog.text
 
 
 def test_who_is_remembered_is_bounded_and_by_digest_only() -> None:
