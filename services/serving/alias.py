@@ -27,6 +27,10 @@ class Served:
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     cut: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def anew(self) -> "Served":
+        """The same generation, without those who use it now."""
+        return Served(self.generation, self.name, self.digest)
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -109,6 +113,8 @@ class Alias:
             old = self._current
             if old is not None and new is not None and new.generation < old.generation:
                 raise ValueError("the generation never falls")
+            if new is not None and new.cut.is_set():  # its trial was cut off when a lease ended; what comes is not
+                new = new.anew()
             self._current, self._trial = new, None
             if old is not None and not old.users:
                 old.idle.set()
@@ -137,7 +143,7 @@ class Alias:
                 self._trial = None
             if self._current is not None:
                 self._current.cut.set()
-                self._current = Served(self._current.generation, self._current.name, self._current.digest)
+                self._current = self._current.anew()
 
     async def drain(self, old: Served, timeout_s: float) -> bool:
         """Wait for the users of an older generation, then cut them off; gives whether none had to be cut."""

@@ -127,6 +127,20 @@ def test_cutting_off_ends_what_runs_and_nothing_that_comes() -> None:
             assert later.generation == running.generation
 
 
+def test_what_was_on_trial_when_a_lease_ended_answers_whole_once_it_is_committed() -> None:
+    alias, tried = Alias(), served(2)
+    alias.flip(served(1))
+    alias.try_out(Trial(tried, canary_share=1.0))
+    with alias.enter("k") as running:
+        alias.cut_off()
+        alias.flip(tried)
+        with alias.enter() as later:
+            assert running is tried
+            assert later is not None
+            assert running.cut.is_set()
+            assert (later.generation, later.cut.is_set()) == (2, False)
+
+
 def test_a_shadow_is_counted_like_a_user() -> None:
     alias = Alias()
     one = served(1)
