@@ -22,7 +22,6 @@ from services.serving.swap import record_statement
 from services.store import dialect, tables
 from services.store.engine import Store
 from services.store.releases import add_release, get_desired
-from services.store.types import utc_now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +83,13 @@ def recover(installation: Installation, store: Store, *, actor: str) -> list[Fou
     """
     found = look(installation, store)
     releases = _signed_releases(installation)
-    for one in found:
+    for number, one in enumerate(found):
         if one.behind:
             with store.write() as session:
-                _apply(session, one, releases, actor)
+                now = _look(installation, session, one.base_digest, releases)  # somebody may have swapped meanwhile
+                if now is not None and now.behind:
+                    _apply(session, now, releases, actor)
+                    found[number] = now
         with store.read() as session:
             record_statement(installation.settings, get_desired(session, one.base_digest))
     return found
@@ -173,7 +175,7 @@ def _stored_bases(session: Session) -> list[str]:
 
 
 def _apply(session: Session, one: Found, releases: dict[str, Release], actor: str) -> None:
-    at = utc_now()
+    at = dialect.clock(session)
     wanted = [releases[digest] for digest in {*one.releases, one.release_digest} & set(releases)]
     for release in sorted(wanted, key=lambda release: release.card.created_at):
         _take_in(session, release, actor)
@@ -183,6 +185,9 @@ def _apply(session: Session, one: Found, releases: dict[str, Release], actor: st
         session.add(state)
     state.generation, state.release_digest = one.generation, one.release_digest
     state.watermark, state.changed_at = list(one.watermark), at
+    # Beyond what replicas applied of the newer store: the same number would mean other rules to them.
+    query = select(tables.Replica.suppression_version).where(tables.Replica.base_digest == one.base_digest)
+    state.suppression_version = max(state.suppression_version, *session.scalars(query), 0) + 1
     state.proposed_digest = state.proposed_generation = state.proposed_at = state.prepare_until = None
     session.flush()
     payload = {

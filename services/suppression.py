@@ -21,7 +21,7 @@ from services import audit, sealed_items, sealing
 from services.request import request_of
 from services.store import suppressions
 from services.store.engine import Store
-from services.store.releases import bump_suppression, list_desired, live_replicas
+from services.store.releases import bump_suppression, get_desired, list_desired, live_replicas
 from services.store.tables import Suppression, Ticket
 from services.store.tickets import get_ticket
 from services.store.types import new_id, utc_now
@@ -254,12 +254,17 @@ def unrestrict(session: Session, ticket: Ticket, *, actor: str, at: datetime) ->
 
 
 def confirm(session: Session, *, at: datetime | None = None) -> list[str]:
-    """Note which rules every replica with a running lease applies by now; the tickets that this is news for."""
+    """Note which rules every replica with a running lease applies by now; the tickets that this is news for.
+
+    A replica that has served a higher generation than the store knows applies none of its rules, whatever version it
+    reports: the store is an older copy.
+    """
     moment = at or utc_now()
     told: dict[str, None] = {}
     for row in suppressions.unconfirmed(session):
         replicas = live_replicas(session, row.base_digest, at=at)
-        if all(replica.suppression_version >= row.version for replica in replicas):
+        known = get_desired(session, row.base_digest).generation
+        if all(one.generation <= known and one.suppression_version >= row.version for one in replicas):
             row.confirmed_at = moment
             session.flush()
             seconds = round((moment - row.since).total_seconds(), 3)

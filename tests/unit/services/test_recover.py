@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -19,7 +20,7 @@ from services.serving.memory import Memory
 from services.serving.statement import Statement, statement_path, write_statement
 from services.settings import load_settings
 from services.store.engine import Store
-from services.store.releases import add_release, get_desired, init_desired, list_releases
+from services.store.releases import add_release, get_desired, init_desired, list_releases, report_replica
 from services.store.tables import AuditEntryRow, DesiredState, Release
 from services.store.types import utc_now
 from tests.unit.pipelines.adapter_material import Material, accepted, make_adapter, make_base
@@ -161,6 +162,35 @@ def test_nothing_is_lowered(house: House) -> None:
     found = house.recover()
     assert (found.generation, found.behind) == (5, False)
     assert (house.desired().generation, house.desired().watermark) == (5, ["t-1", "t-9"])
+
+
+def test_a_swap_that_is_committed_while_it_looks_is_not_lowered(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = house.seal("t-1")
+    house.state(1, one, "t-1")
+    seen = look(house.installation, house.store)
+    house.recover()
+    with house.store.write() as session:
+        state = session.get_one(DesiredState, house.base)
+        state.generation, state.watermark = 7, ["t-1", "t-9"]
+    monkeypatch.setattr("services.recover.look", lambda *_: seen)
+    house.recover()
+    assert (house.desired().generation, house.desired().watermark) == (7, ["t-1", "t-9"])
+
+
+def test_the_rules_get_a_version_that_no_replica_has_applied_yet(house: House) -> None:
+    one = house.seal("t-1")
+    house.state(1, one, "t-1")
+    said: dict[str, Any] = {
+        "base_digest": house.base,
+        "state": "ready",
+        "generation": 1,
+        "release_digest": one,
+        "lease_s": 9.0,
+    }
+    with house.store.write() as session:
+        report_replica(session, "serving-0", **said, suppression_version=9)  # of the store that was lost
+    house.recover()
+    assert house.desired().suppression_version == 10
 
 
 def test_a_release_that_is_not_signed_is_not_taken_in(house: House) -> None:

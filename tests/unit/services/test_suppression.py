@@ -65,7 +65,7 @@ def entries(place: Place, kind: str) -> list[dict[str, Any]]:
         return [json.loads(payload) for payload in found]
 
 
-def applies(place: Place, applied: int, *, replica: str = "r-1", lease_s: float = 60) -> None:
+def applies(place: Place, applied: int, *, replica: str = "r-1", lease_s: float = 60, generation: int = 0) -> None:
     """A fake replica says which version of the rules it applies."""
     with place.store.write() as session:
         report_replica(
@@ -73,7 +73,7 @@ def applies(place: Place, applied: int, *, replica: str = "r-1", lease_s: float 
             replica,
             base_digest=BASE,
             state="ready",
-            generation=0,
+            generation=generation,
             release_digest=RELEASE_0,
             lease_s=lease_s,
             suppression_version=applied,
@@ -149,6 +149,17 @@ def test_it_is_confirmed_once_every_replica_with_a_lease_applies_it(place: Place
     with place.store.read() as session:
         assert not suppression.pending(session, ticket_id, enabled=True)
         assert suppression.active_tickets(session, BASE) == {ticket_id}
+
+
+def test_a_replica_of_a_newer_store_confirms_nothing(place: Place) -> None:
+    """After an older copy was restored it goes on under its lease, and applies none of this store's rules."""
+    applies(place, 9, generation=2)
+    ticket_id = filed(place)
+    tend(place)
+    assert state(place, ticket_id).state == "pending"
+    applies(place, version(place))
+    tend(place)
+    assert state(place, ticket_id).state == "confirmed"
 
 
 def test_where_nobody_serves_it_is_confirmed_at_once(place: Place) -> None:
