@@ -96,7 +96,8 @@ def recheck(
     found = ask_all(store, base_digest, asked, asker or _asker(installation), seed=seed)
     with store.write() as session:
         record(session, found, "scheduled")
-        for ticket_id in again:
+        # A move that is on its way counts on who is suppressed by now; its end orders another re-check.
+        for ticket_id in again if _stands(session, found) else ():
             if found.of(ticket_id) == "pass":
                 suppression.lift(session, ticket_id, actor=ACTOR, why=suppression.PASSED)
                 get_ticket(session, ticket_id, lock=True).reason_code = None
@@ -110,6 +111,12 @@ def recheck(
     for ticket_id in sorted({*again, *failed}):
         report_ticket(installation, store, ticket_id)
     return found.outcome
+
+
+def _stands(session: Session, found: Round) -> bool:
+    """Whether what was asked is still what is served, and nothing else is about to be."""
+    desired = get_desired(session, found.base_digest)
+    return desired.generation == found.generation and desired.proposed_digest is None
 
 
 def recheck_order(installation: Installation, store: Store, order_id: str) -> str:

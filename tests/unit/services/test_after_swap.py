@@ -11,7 +11,7 @@ from policies.lifecycle import TicketEvent, TicketStatus
 from services import after_swap, publication, release_ops, suppression
 from services.reports.write import read_report
 from services.store import suppressions
-from services.store.releases import get_desired
+from services.store.releases import abort, get_desired, propose
 from services.store.steps import steps_of
 from services.store.tables import AuditEntryRow, Recheck
 from services.store.tickets import get_ticket, transition_ticket
@@ -233,6 +233,13 @@ def test_a_failed_recheck_suppresses_again_and_a_passed_one_under_a_release_that
     assert orders(place) == []  # release 0 does not cover a completed ticket, suppressed or not
     assert codes(place.tickets(run_id)) == {(TicketStatus.COMPLETED, "swap.probes_failed")}
     gateway.tells = set()
+    back: dict[str, Any] = {"release_digest": RELEASE_0, "actor": "t"}
+    with place.store.write() as session:
+        propose(session, BASE, expected_generation=1, prepare_s=60, suppressed=[one.ticket_id], **back)
+    assert recheck(place, gateway) == "pass"
+    assert suppressed(place) == {one.ticket_id}  # what is proposed does not cover it, and counts on it
+    with place.store.write() as session:
+        abort(session, BASE, generation=2, reason="swap.timeout", **back)
     assert recheck(place, gateway) == "pass"
     assert suppressed(place) == set()
     assert codes(place.tickets(run_id)) == {(TicketStatus.COMPLETED, None)}
