@@ -209,7 +209,7 @@ class Swap:
         late = abandoned = False
         if state.prepare_until is not None:
             late = now >= state.prepare_until
-            abandoned = now >= state.prepare_until + timedelta(seconds=serving.prepare_timeout_s)
+            abandoned = now >= state.prepare_until + timedelta(seconds=serving.prepare_timeout_s + serving.trial_s)
         return FleetView(
             goal=self.goal,
             desired=(state.generation, state.release_digest),

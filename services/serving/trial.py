@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from policies.errors import LetheError
 from services.serving.alias import Served
+from services.store import dialect
 from services.store.releases import get_desired, live_replicas
-from services.store.types import utc_now
 
 if TYPE_CHECKING:
     from services.settings import ServingSettings
@@ -181,11 +181,11 @@ class Judge:
         """None while the trial runs; then whether it passed. The time counts from the last replica that prepared."""
         with self._store.read() as session:
             state = get_desired(session, base_digest)
-            rows = live_replicas(session, base_digest)
+            rows, now = live_replicas(session, base_digest), dialect.clock(session)
         if state.proposed_generation != generation:
             raise LetheError("swap.superseded", "Another release is on trial by now.")
         began = [row.prepared_at for row in rows if row.prepared_generation == generation and row.prepared_at]
-        over = bool(began) and (utc_now() - max(began)).total_seconds() >= self._settings.trial_s
+        over = bool(began) and (now - max(began)).total_seconds() >= self._settings.trial_s
         figures = [row.trial for row in rows if row.trial is not None and row.trial["generation"] == generation]
         self.result = decide(figures, self._settings, over=over)
         return self.result.passed
