@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import random
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from starlette.types import Message
 from policies.errors import LetheError
 from services.serving.alias import Trial
 from services.serving.gateway.answers import Refusal
+from services.serving.gateway.limits import race
 from services.serving.gateway.relay import Exchange
 from services.serving.gateway.screened import texts_of
 from services.serving.suppression.shield import Shield
@@ -95,25 +97,39 @@ class _Watch:
             self._trials.shadow(self, text)
 
     async def ask_again(self, live: str) -> None:
-        """The shadow: its answer is compared and thrown away."""
-        served, self._began = self._trial.served, time.monotonic()
-        body = self.exchange.engine_body() | {"model": served.name, "stream": False}
+        """The shadow: its answer is compared and thrown away. It is cut off like any other: no drain waits for it."""
+        self._began, self._tried = time.monotonic(), True
+        served = self._trial.served
+        cut = asyncio.ensure_future(served.cut.wait())
+        try:
+            with self.exchange.replica.alias.hold(served):
+                await race(self._compare(live), {cut}, math.inf)
+        finally:
+            cut.cancel()
+
+    async def _compare(self, live: str) -> None:
+        body = self.exchange.engine_body() | {"model": self._trial.served.name, "stream": False}
         body.pop("stream_options", None)
         text: str | None = None
         try:
-            with self.exchange.replica.alias.hold(served):
-                async with self.exchange.ask(body) as response:
-                    if response.status == 200:
-                        text = text_of(await response.read(), False)
+            async with self.exchange.ask(body) as response:
+                if response.status == 200:
+                    text = text_of(await response.read(), False)
         except (aiohttp.ClientError, OSError, TimeoutError, LetheError):
             pass
-        self._tried = True
         self.note(text)
-        if text is not None:
+        if text is not None and self._runs:
             self._trials.figures.compare(self._trial.served, live, text)
+
+    @property
+    def _runs(self) -> bool:
+        """Whether the trial still runs: a late answer must not be taken for the beginning of another one."""
+        return self.exchange.replica.alias.trial is self._trial
 
     def note(self, text: str | None) -> None:
         """Count an answer; None: it failed. Words stand for tokens: of a stream nobody knows more."""
+        if not self._runs:
+            return
         seconds, words = time.monotonic() - self._began, len((text or "").split())
         failed = text is None
         self._trials.figures.note(self._trial.served, tried=self._tried, seconds=seconds, tokens=words, failed=failed)

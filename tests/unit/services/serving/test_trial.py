@@ -197,6 +197,32 @@ def test_a_canary_key_is_counted_for_the_release_on_trial_and_a_failure_as_one()
     assert (told["tried"]["requests"], told["tried"]["errors"], told["live"]["requests"]) == (3, 1, 1)
 
 
+def test_a_shadow_ends_with_the_drain_and_what_comes_late_counts_for_no_other_trial() -> None:
+    replica, trials = FakeReplica(0.0, 1.0), Trials()
+    asked = asyncio.Event()
+
+    @asynccontextmanager
+    async def hangs(*_: Any, **__: Any) -> AsyncIterator[FakeResponse]:
+        asked.set()
+        await asyncio.Event().wait()
+        yield FakeResponse()
+
+    async def run() -> None:
+        replica.client.open = hangs
+        asking = asyncio.ensure_future(one_request(replica, trials, "hello"))
+        await asked.wait()
+        tried = replica.alias.end_trial()
+        assert tried is not None
+        replica.alias.try_out(Trial(Served(2, "u-tried", "d2"), 0.0, 1.0))
+        assert not await replica.alias.drain(tried, 0.0)
+        await asking
+
+    asyncio.run(run())
+    told = trials.of(replica.alias.trial)
+    assert told is not None
+    assert (told["live"]["requests"], told["tried"]["requests"]) == (0, 0)
+
+
 def test_the_share_of_keys_is_stable() -> None:
     trial = Trial(Served(2, "u", "d"), 0.3, 0.0)
     chosen = [key for key in map(str, range(2000)) if trial.takes(key)]
