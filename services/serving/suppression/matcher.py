@@ -131,7 +131,8 @@ class Matcher:
         kind: int = self._trie.get(letters, 0)
         if not kind or kind & _LOOSE:
             return kind
-        return kind if any(all(start + cut in cuts for cut in own) for own in self._cuts[letters]) else 0
+        known = self._cuts.get(letters, ())  # none: they were taken away this moment
+        return kind if any(all(start + cut in cuts for cut in own) for own in known) else 0
 
     def _hits(self, parts: list[str]) -> Iterator[tuple[int, int, bool]]:
         """Places in the joined letters."""

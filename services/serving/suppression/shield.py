@@ -103,7 +103,8 @@ class Shield:
         """A screen for one answer to this prompt."""
         screen = StreamScreen(self._matcher)
         screen.prime(prompt, going_on=going_on)
-        return screen
+        # The prompt names somebody by a rule that comes right now; the relay notices it at the next piece.
+        return StreamScreen(self._matcher) if screen.hit else screen
 
     def screen_plan(self, plan: Plan) -> StreamScreen:
         """A screen for an answer of ours: its words are held back where any other answer's would be."""

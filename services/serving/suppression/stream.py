@@ -53,13 +53,15 @@ class StreamScreen:
     def prime(self, prompt: str, *, going_on: bool) -> None:
         """See the end of the prompt first: a secret may begin there, and only its rest be in the answer.
 
+        A prompt that holds a whole secret makes a ``hit``: this screen is of no use then.
+
         Args:
             prompt: What the answer follows.
             going_on: The answer may go on in the middle of the prompt's last word (plain completion).
         """
-        self.push(prompt[-_PRIMED:] + ("" if going_on else "\n"))
+        self.push(_end_of(prompt) + ("" if going_on else "\n"))
         self._held.clear()
-        self._out, self.hit = self._offset, False
+        self._out = self._offset
 
     def push(self, text: str) -> str:
         """Take the next piece; gives what may go out now."""
@@ -130,3 +132,11 @@ class StreamScreen:
         self._held = [rest] if rest else []
         self._out = upto
         return text
+
+
+def _end_of(prompt: str) -> str:
+    """Its last words. Half a word is left out: it could be taken for a whole one."""
+    end = prompt[-_PRIMED:]
+    if len(end) == len(prompt):
+        return end
+    return end[next((at for at, char in enumerate(end) if SEPARATOR in FOLDS[ord(char)]), 0) :]

@@ -134,6 +134,15 @@ def test_a_secret_that_begins_in_the_prompt(prompt: str, answer: str, going_on: 
     assert (said, screen.hit) == (out, hit)
 
 
+def test_half_a_word_at_the_cut_of_a_long_prompt_is_no_word() -> None:
+    """Taken for one it would name somebody, and the screen would lose its place."""
+    prompt = "xMarta Rossi".ljust(1020) + "Marta"
+    screen = StreamScreen(MATCHER)
+    screen.prime(prompt, going_on=False)
+    assert not screen.hit
+    assert (screen.push("Rossi lives there."), screen.hit) == ("", True)
+
+
 @pytest.mark.parametrize("flood", ["\u0301", " ", "\u200b", "m", "m a r t a ", "田"])
 def test_floods_are_let_through(flood: str) -> None:
     text = "Marta" + flood * 20_000 + " end"
