@@ -2,17 +2,19 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import sys
 import threading
 from pathlib import Path
 
+from services.telemetry import logs
+
 
 def main() -> None:
     """Load the base, listen, and end when the parent does."""
     arguments = _arguments()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    # A trace could quote what was asked.
+    logs.configure("lethe-engine", "info", None)
     if not arguments.stay:
         threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
     from services.serving.engine.app import Engine, serve
