@@ -12,7 +12,6 @@ import bentoml
 
 from pipelines.adapter import base_identity
 from pipelines.adapter.weights import base_linear_shapes
-from policies.errors import LetheError
 from services import keys, lifeline, sealing, telemetry
 from services.installation import hold_role, open_installation
 from services.serving.base import base_directory, floor_of, serving_dtype
@@ -135,8 +134,8 @@ class Serving:
                     self._store = await asyncio.to_thread(_open_store)
                 store: Store = self._store
                 self._replica, shield = await asyncio.to_thread(build_replica, settings, store, _replica_id())
-            except LetheError as error:
-                _LOG.warning("cannot serve yet: %s", error.code)
+            except Exception as error:  # whatever it is, a replica that does not try again would never serve
+                _LOG.warning("cannot serve yet: %s", getattr(error, "code", type(error).__name__))
                 await asyncio.sleep(1.0)
         serving = settings.serving
         _GATEWAY.attach(self._replica, names=serving.model_names, limits=Limits.of(serving), shield=shield)
