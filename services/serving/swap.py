@@ -17,6 +17,7 @@ from policies.errors import LetheError
 from services import keys
 from services.serving.rollout import FleetView, Member, Step, StepKind, Version, next_step
 from services.serving.statement import Statement, write_statement
+from services.serving.trial import longest_s
 from services.serving.wanted import proposed_of
 from services.settings import Settings
 from services.store import dialect
@@ -209,7 +210,8 @@ class Swap:
         late = abandoned = False
         if state.prepare_until is not None:
             late = now >= state.prepare_until
-            abandoned = now >= state.prepare_until + timedelta(seconds=serving.prepare_timeout_s + serving.trial_s)
+            spare = serving.prepare_timeout_s + longest_s(serving)
+            abandoned = now >= state.prepare_until + timedelta(seconds=spare)
         return FleetView(
             goal=self.goal,
             desired=(state.generation, state.release_digest),

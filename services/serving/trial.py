@@ -191,7 +191,11 @@ class Judge:
         return self.result.passed
 
 
+def longest_s(settings: "ServingSettings") -> float:
+    """How long a trial lasts; 0 where none is wanted."""
+    return settings.trial_s if settings.canary_share > 0 or settings.shadow_share > 0 else 0.0
+
+
 def judge(store: "Store", settings: "ServingSettings") -> Judge | None:
     """The judge of the installation; None where no trial is wanted."""
-    wanted = settings.trial_s > 0 and (settings.canary_share > 0 or settings.shadow_share > 0)
-    return Judge(store, settings) if wanted else None
+    return Judge(store, settings) if longest_s(settings) else None

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from policies.errors import LetheError
 from services import audit
 from services.store import dialect
-from services.store.tables import DesiredState, Release, Replica
+from services.store.tables import DesiredState, Release, Replica, Suppression
 from services.store.types import utc_now
 
 
@@ -270,7 +270,8 @@ def report_replica(
     """What a replica says of itself; renews its lease, unless it is fenced.
 
     A replica behind the committed generation, a starting one (generation -1) among them, keeps whatever lease it had:
-    it runs out, and another begins only with the desired generation. ``lease_s`` 0 gives the lease back.
+    it runs out, and another begins only with the desired generation, and with every rule of suppression that was
+    confirmed without this replica. ``lease_s`` 0 gives the lease back.
 
     Returns:
         Whether the lease was renewed.
@@ -290,6 +291,8 @@ def report_replica(
     replica.address, replica.about = address, about
     replica.trial = trial
     leased = desired is not None and _keeps_up(desired, generation, release_digest)
+    if leased and replica.lease_until <= moment:
+        leased = not _lacks_rules(session, base_digest, suppression_version)
     if leased or not lease_s:
         replica.lease_until = moment + timedelta(seconds=lease_s)
     if generation < 0:  # an engine that was started anew holds nothing that could be committed
@@ -306,6 +309,17 @@ def _keeps_up(desired: DesiredState, generation: int, release_digest: str | None
     if generation == desired.generation:
         return release_digest == desired.release_digest
     return generation > desired.generation
+
+
+def _lacks_rules(session: Session, base_digest: str, applied: int) -> bool:
+    """Whether somebody was told suppressed whom a replica that applies this version would not suppress."""
+    query = select(Suppression.suppression_id).where(
+        Suppression.base_digest == base_digest,
+        Suppression.lifted_at.is_(None),
+        Suppression.confirmed_at.is_not(None),
+        Suppression.version > applied,
+    )
+    return session.scalar(query.limit(1)) is not None
 
 
 def report_prepared(

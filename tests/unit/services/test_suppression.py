@@ -65,10 +65,10 @@ def entries(place: Place, kind: str) -> list[dict[str, Any]]:
         return [json.loads(payload) for payload in found]
 
 
-def applies(place: Place, applied: int, *, replica: str = "r-1", lease_s: float = 60, generation: int = 0) -> None:
-    """A fake replica says which version of the rules it applies."""
+def applies(place: Place, applied: int, *, replica: str = "r-1", lease_s: float = 60, generation: int = 0) -> bool:
+    """A fake replica says which version of the rules it applies; gives whether it may answer."""
     with place.store.write() as session:
-        report_replica(
+        return report_replica(
             session,
             replica,
             base_digest=BASE,
@@ -160,6 +160,18 @@ def test_a_replica_of_a_newer_store_confirms_nothing(place: Place) -> None:
     applies(place, version(place))
     tend(place)
     assert state(place, ticket_id).state == "confirmed"
+
+
+def test_who_comes_after_the_confirmation_answers_only_with_the_rule(place: Place) -> None:
+    """A lease that ran out is not waited for, so another begins only once the rule is applied."""
+    applies(place, 0, lease_s=-1)
+    ticket_id = filed(place)
+    tend(place)
+    assert state(place, ticket_id).state == "confirmed"
+    assert not applies(place, 0)
+    assert applies(place, version(place))
+    lift(place, ticket_id)
+    assert applies(place, 0, replica="r-2")  # nobody is suppressed any more
 
 
 def test_where_nobody_serves_it_is_confirmed_at_once(place: Place) -> None:
