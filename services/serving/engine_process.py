@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -106,6 +107,7 @@ class EngineProcess(EngineLink):
         super().__init__(check, start_timeout_s)
         self._launch, self._directory = launch, sockets
         self._process: subprocess.Popen[bytes] | None = None
+        self._short: Path | None = None  # where the socket is if that path is too long for one
 
     @property
     def alive(self) -> bool:
@@ -118,6 +120,9 @@ class EngineProcess(EngineLink):
         process, self._process = self._process, None
         if process is not None:
             await asyncio.to_thread(_end, process)
+        short, self._short = self._short, None
+        if short is not None:
+            shutil.rmtree(short, ignore_errors=True)
 
     def _begin(self, boot: Boot | None) -> Path:
         socket = self._socket()
@@ -140,8 +145,8 @@ class EngineProcess(EngineLink):
         if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             return path
-        self._directory = Path(tempfile.mkdtemp(prefix="lethe-"))  # only this user can enter it
-        return self._directory / "engine.sock"
+        self._short = Path(tempfile.mkdtemp(prefix="lethe-"))  # only this user can enter it
+        return self._short / "engine.sock"
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

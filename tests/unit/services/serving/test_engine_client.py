@@ -256,3 +256,22 @@ def test_an_engine_is_started_with_its_boot_release_and_refused_after_its_versio
 
     asyncio.run(run())
     assert seen == [("u-1", tmp_path), None]
+
+
+def test_a_home_too_deep_for_a_socket_leaves_nothing_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sockets: list[Path] = []
+    (short := tmp_path / "t").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(short))
+
+    def launch(socket: Path, _: Boot | None) -> Launch:
+        sockets.append(socket)
+        return Launch(argv=(sys.executable, "-c", ENGINE, str(socket), "1.0"), env={})
+
+    async def run() -> None:
+        engine = EngineProcess(launch, tmp_path / ("d" * 100))
+        await engine.start()
+        assert list(short.rglob("*.sock")) == sockets
+        await engine.stop()
+
+    asyncio.run(run())
+    assert not list(short.iterdir())
