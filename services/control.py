@@ -29,6 +29,7 @@ ACTOR = "system:control"
 _TICK_S = 0.3
 _PAUSE_S = 10.0
 _REPAIR_S = 10.0  # how often it looks for what a crash may have left out, which reads more
+_PASSING = frozenset({"store", "storage"})  # areas of errors that say nothing about what was ordered: tried again
 _PUBLISHING = (RunStatus.SWAPPING, RunStatus.REPORTING)
 _log = logging.getLogger(__name__)
 _desk: list[tuple[Installation, Store]] = []
@@ -60,6 +61,8 @@ def release_order(order_id: str) -> str:
         jobs.step("suppress", release_ops.suppress_uncovered, store, order_id)
         return jobs.step("move", release_ops.move, installation, store, order_id)
     except LetheError as error:
+        if error.code.partition(".")[0] in _PASSING:
+            raise
         return jobs.step("end", release_ops.end, store, order_id, release_ops.FAILED, code=error.code)
 
 
@@ -143,10 +146,11 @@ class Control:
         if not hours:
             return
         with self._store.read() as session:
+            waiting = {one.base_digest for one in release_ops.open_orders(session) if one.kind == "recheck"}
             last = {
                 state.base_digest: release_ops.last_recheck(session, state.base_digest)
                 for state in list_desired(session)
-                if state.watermark
+                if state.watermark and state.base_digest not in waiting
             }
         before = utc_now() - timedelta(hours=hours)
         for base in (base for base, at in last.items() if at is None or at < before):

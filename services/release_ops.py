@@ -28,7 +28,7 @@ from services.store import suppressions
 from services.store.engine import Store
 from services.store.releases import get_desired, get_release, list_desired, list_releases
 from services.store.runs import list_runs
-from services.store.tables import DesiredState, Release, ReleaseOrder, Report, Ticket
+from services.store.tables import Release, ReleaseOrder, Report, Ticket
 from services.store.types import new_id, utc_now
 
 Kind = Literal["promote", "rollback", "forward", "recheck"]
@@ -102,7 +102,7 @@ def plan(session: Session, kind: Kind, target: str | None, *, base: str | None =
         not_coverable=tuple(one for one in rest if one not in kept),
         refused=None,
     )
-    return Plan(**{**asdict(found), "refused": _refusal(session, found, live, release, desired, suppress)})
+    return Plan(**{**asdict(found), "refused": _refusal(session, found, live, release, suppress)})
 
 
 def order(session: Session, found: Plan, *, actor: str, why: str, suppress: bool) -> str:
@@ -270,7 +270,7 @@ def end(
         kind = _KINDS.get(one.kind, "recheck.ordered") if status == DONE else "release.order_failed"
         payload = {**_about(session, one), "reason_code": code, "generation": (result or {}).get("generation")}
         audit.append(session, kind=kind, payload=payload, at=one.ended_at)
-        if status == DONE and one.kind in _KINDS:  # whoever is covered again is asked about, and then lifted
+        if one.kind in _KINDS:  # who is covered again, or was suppressed for nothing, is asked about and then lifted
             _insert(session, "recheck", one.base_digest, None, suppress=False, actor=one.actor)
         return status
 
@@ -283,16 +283,14 @@ def last_recheck(session: Session, base: str) -> datetime | None:
     return session.scalar(query)
 
 
-def _refusal(
-    session: Session, found: Plan, live: Release, release: Release, desired: DesiredState, suppress: bool
-) -> str | None:
+def _refusal(session: Session, found: Plan, live: Release, release: Release, suppress: bool) -> str | None:
     if release.digest == live.digest:
         return "release.live"
     if found.kind == "rollback" and release.created_at >= live.created_at:
         return "release.newer"
     swapping = list_runs(session, base_digest=found.base, statuses=[RunStatus.SWAPPING])
     ordered = [one for one in open_orders(session) if one.base_digest == found.base and one.kind != "recheck"]
-    if desired.proposed_digest is not None or swapping or ordered:
+    if swapping or ordered:  # a proposal of neither is nobody's: the next swap takes it back once it is too old
         return "release.busy"
     if found.not_coverable or (found.to_suppress and not suppress):
         return "release.not_coverable"

@@ -1,6 +1,7 @@
 """The control loop: it submits what is due, under ids made from what a job is about. The jobs are a fake table."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -227,6 +228,11 @@ def test_an_order_is_submitted_once_and_forgotten_people_are_asked_about_on_sche
     clock.now += 11
     loop.tick()
     assert len(queue.ids()) == 1  # a day has not gone by
+    with place.store.write() as session:
+        release_ops.get_order(session, order.order_id).ordered_at -= timedelta(days=9)
+    clock.now += 11
+    loop.tick()
+    assert len(queue.ids()) == 1  # it could not be carried out yet: another would ask the same
 
 
 def test_a_ticket_is_looked_up_only_once_every_replica_applies_its_suppression(

@@ -25,7 +25,7 @@ from services.release_ops import Plan
 from services.reports.write import read_report
 from services.settings import load_settings
 from services.store import suppressions
-from services.store.releases import get_desired, get_release, list_releases
+from services.store.releases import get_desired, get_release, list_releases, propose
 from services.store.tables import AuditEntryRow
 from services.store.tickets import get_ticket
 from tests.unit.services.fake_gateway import FakeGateway
@@ -228,10 +228,34 @@ def test_a_move_that_the_fleet_refuses_is_closed_with_the_reason_and_the_old_rel
     _, one, two = releases(at_work)
     at_work.fleet.replicas["r-1"].refuses = "release.signature"
     order(at_work, plan(at_work, "rollback", one, suppress=True), suppress=True)
-    assert carry_out_all(at_work) == [("rollback", "failed")]
+    assert carry_out_all(at_work) == [("rollback", "failed"), ("recheck", "done")]
     assert desired(at_work) == (2, two)
     [entry] = entries(at_work, "release.order_failed")
     assert entry["reason_code"] == "swap.refused"
+    with at_work.store.read() as session:
+        assert suppressions.active(session, base_digest=BASE) == []  # nobody stays suppressed for nothing
+
+
+def test_a_store_that_is_away_for_a_moment_ends_no_order(at_work: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, one, _ = releases(at_work)
+    order_id = order(at_work, plan(at_work, "rollback", one, suppress=True), suppress=True)
+
+    def busy(*_: object, **__: object) -> None:
+        raise LetheError("store.busy", "Another process holds the store.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(release_ops, "swap_to", busy)
+        with pytest.raises(LetheError, match=r"store\.busy"):
+            control.release_order(order_id)
+    assert control.release_order(order_id) == "done"
+
+
+def test_a_proposal_that_nobody_carries_out_blocks_no_order(at_work: Place) -> None:
+    zero, one, _ = releases(at_work)
+    with at_work.store.write() as session:
+        everybody = get_desired(session, BASE).watermark
+        propose(session, BASE, expected_generation=2, release_digest=zero, prepare_s=0, actor="t", suppressed=everybody)
+    assert plan(at_work, "rollback", one, suppress=True).refused is None
 
 
 def test_an_order_is_carried_out_once_however_often_its_job_is_resumed(at_work: Place) -> None:
