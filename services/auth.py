@@ -8,6 +8,7 @@ open door.
 import hashlib
 import hmac
 import json
+import logging
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ GUARDED_PATHS = {  # BentoML's own, which declare nothing
 }
 IDENTITY = "lethe.identity"  # where the ASGI scope holds who asks
 _SCOPE_MARK = "__lethe_scope__"
+_LOG = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -236,6 +238,10 @@ class Guard:
             scope[IDENTITY] = await run_in_threadpool(self._check, scope)
         except LetheError as error:
             await send_error(send, error)
+            return
+        except Exception as error:  # a store that is away; without an answer from here BentoML would wait for one
+            _LOG.error("a key cannot be looked up: %s", type(error).__name__)
+            await send_error(send, LetheError("store.missing", "Keys cannot be checked now."))
             return
         await self._app(scope, receive, send)
 

@@ -116,6 +116,19 @@ def test_an_unexpected_fault_tells_nothing(client: TestClient, store: Store, cap
     assert "mara" not in answer.text
 
 
+def test_a_store_that_is_away_is_an_answer(
+    client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("holds mara@example.org")
+
+    headers = bearer(key(store, "ops:read"))
+    monkeypatch.setattr(auth, "authenticate", fails)
+    answer = client.get("/declared", headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store.missing")
+    assert "mara" not in answer.text + caplog.text
+
+
 def test_a_full_disk_has_its_code(client: TestClient, store: Store) -> None:
     answer = client.get("/full", headers=bearer(key(store, "ops:read")))
     assert (answer.status_code, answer.json()["error"]["code"]) == (507, "storage.full")
