@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 MAX_STOPS = 16
 MAX_CHOICES = 8
@@ -108,10 +108,16 @@ class Message(_Form):
     content: str | list[TextPart]
     name: str | None = None
 
+    @field_validator("content")
+    @classmethod
+    def _as_one(cls, content: str | list[TextPart]) -> str:
+        """Put parts together as vLLM does: what is screened is then what any engine's model reads."""
+        return content if isinstance(content, str) else "\n".join(part.text for part in content)
+
     @property
     def text(self) -> str:
         """The message's text."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return str(self.content)
 
 
 class ChatRequest(_Generation):

@@ -61,7 +61,8 @@ def test_stops_in_both_forms() -> None:
 def test_text_parts_are_joined() -> None:
     parts = [{"type": "text", "text": "he"}, {"type": "text", "text": "llo"}]
     form = parse(ChatRequest, {**CHAT, "messages": [{"role": "user", "content": parts}]})
-    assert form.messages[0].text == "hello"
+    assert form.messages[0].text == "he\nllo"
+    assert form.model_dump()["messages"][0]["content"] == "he\nllo", "what is screened is what the engine is asked"
 
 
 def test_null_is_absent_for_fields_on_the_list_and_for_no_other() -> None:

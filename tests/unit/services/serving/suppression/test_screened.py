@@ -156,6 +156,7 @@ def test_stop_strings_end_a_hedge(tmp_path: Path, path: str) -> None:
     [
         [{"role": "system", "content": "You work for Marta Rossi."}, {"role": "user", "content": "hello"}],
         [{"role": "user", "content": [{"type": "text", "text": "Mar"}, {"type": "text", "text": "ta Rossi"}]}],
+        [{"role": "user", "content": [{"type": "text", "text": "I know"}, {"type": "text", "text": "Marta Rossi"}]}],
         [
             {"role": "user", "content": "Marta"},
             {"role": "assistant", "content": "Yes?"},
