@@ -44,6 +44,7 @@ from services.unlearning.protocol import Operation, Session
 
 if TYPE_CHECKING:
     from pipelines.unlearn.settings import UnlearnSettings
+    from pipelines.verdict import Gate
     from pipelines.verify.measure import SubjectMeasurement
 
 Result = dict[str, Any]
@@ -311,8 +312,11 @@ class Bench:
             tickets = tickets_of(reading, run_id)
             steps = {name: step.result or {} for name, step in steps_of(reading, run_id).items()}
             parent = get_release(reading, run.parent_digest) if run.parent_digest else None
+            earlier = material.load_earlier(reading)
         trained, decided, made = _final_training(steps), steps["verify"], steps["augment"]
-        watermark = tuple(sorted({*(t.ticket_id for t in tickets), *(parent.watermark if parent else ())}))
+        found = Verdict.model_validate(decided["verdict"], strict=False)
+        again = carried_again(earlier, found.gates)
+        watermark = tuple(sorted({*(t.ticket_id for t in tickets), *(parent.watermark if parent else ()), *again}))
         identity = base_identity(Path(self.base.path), dtype=trained["dtype"])
         adapter = self.run_directory(run_id) / decided["directory"] / "adapter"
         with with_adapter(self.base, adapter) as loaded:
@@ -337,7 +341,6 @@ class Bench:
             created_at=now,
             canaries=canaries,
         )
-        found = Verdict.model_validate(decided["verdict"], strict=False)
         pack = {ticket.ticket_id: str(ticket.pack_digest) for ticket in tickets}
         signed = SignedVerdict.of(found, pack=pack, decided_at=datetime.fromisoformat(decided["decided_at"]))
         adapter_key = keys.load_private(self.settings, "adapter")
@@ -374,6 +377,15 @@ class Bench:
             sets = [material.load_rows(reading, subject.ticket_id)[0] for subject in subjects]
         names = {subject.subject_ref: subject.names for subject in subjects}
         return merge(sets), material.secrets_of(subjects, earlier), names
+
+
+def carried_again(earlier: Sequence[material.Earlier], gates: "Sequence[Gate]") -> list[str]:
+    """Tickets of people forgotten before who were trained on and measured again, and still hold.
+
+    After a rollback the parent may lack some of them: this is how a later release covers them again.
+    """
+    held = {gate.subject for gate in gates if (gate.name, gate.state) == ("earlier_kfr", "pass")}
+    return [person.ticket_id for person in earlier if person.subject_ref in held]
 
 
 def _curve(reports: Sequence[Mapping[str, float]]) -> dict[str, Any]:

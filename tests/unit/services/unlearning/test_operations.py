@@ -10,13 +10,14 @@ from sqlalchemy import select
 
 from pipelines.augment.leak import LeakCheck
 from pipelines.rows import ProbeGroup, RowKind
+from pipelines.verdict import Gate, State
 from policies.errors import LetheError
 from services import run, sealed_items
 from services.store.runs import get_run
 from services.store.steps import steps_of
 from services.store.tables import SealedItem
 from services.unlearning import material
-from services.unlearning.operations import Bench, operations
+from services.unlearning.operations import Bench, carried_again, operations
 from services.unlearning.protocol import Session
 from services.unlearning.runners import Runners
 from tests.unit.services.place import FakeRunners, Place, Script
@@ -118,6 +119,13 @@ def test_who_was_forgotten_before_is_measured_and_replayed_again(place: Place, b
         _, probes = material.load_rows(reading, two.ticket_id)
     gone = {probe.fact for probe in earlier.probes}
     assert not [probe for probe in probes if probe.group is ProbeGroup.RETAIN and probe.fact in gone]
+
+
+def test_a_release_carries_whoever_the_verdict_found_still_forgotten() -> None:
+    people = [material.Earlier(f"t-{n}", f"s-{n}", (), (), (), ()) for n in range(4)]
+    states: list[tuple[str, State]] = [("earlier_kfr", "pass"), ("earlier_kfr", "not_run"), ("earlier_cheap", "pass")]
+    gates = [Gate(name=name, subject=f"s-{n}", state=state, reason="") for n, (name, state) in enumerate(states)]
+    assert carried_again(people, gates) == ["t-0"]
 
 
 def test_a_policy_that_keeps_no_probes_leaves_nobody_to_measure(place: Place, bench: Bench) -> None:
