@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -105,7 +106,12 @@ def _span_context(text: str) -> SpanContext:
 
 def tracer() -> trace.Tracer:
     """The tracer of the provider that set-up chose."""
-    provider = _providers[-1] if _providers else trace.get_tracer_provider()
+    return _tracer(_providers[-1] if _providers else trace.get_tracer_provider())
+
+
+@cache
+def _tracer(provider: trace.TracerProvider) -> trace.Tracer:
+    """Made once: making one changes the process's filters of warnings for a moment."""
     return provider.get_tracer(_SCOPE)
 
 
@@ -154,3 +160,4 @@ def _plain(context: SpanContext | None) -> SpanContext | None:
 def use(provider: trace.TracerProvider | None) -> None:
     """Make spans with a provider from now on; None: with OpenTelemetry's global one."""
     _providers[:] = [] if provider is None else [provider]
+    _tracer.cache_clear()
