@@ -28,7 +28,7 @@ class Statement:
         generation: That was committed.
         release_digest: That it means.
         watermark: Every ticket that was erased by then.
-        at: When it was committed.
+        at: When it was signed, by the clock that dates keys.
     """
 
     base_digest: str

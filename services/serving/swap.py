@@ -24,6 +24,7 @@ from services.store import dialect
 from services.store.engine import Store
 from services.store.releases import abort, commit, get_desired, list_replicas, live_replicas, propose
 from services.store.tables import DesiredState, Replica
+from services.store.types import utc_now
 
 READY = "ready"
 _POLL_S = 0.05
@@ -139,7 +140,7 @@ def record_statement(settings: Settings, state: DesiredState) -> bool:
         generation=state.generation,
         release_digest=state.release_digest,
         watermark=frozenset(state.watermark),
-        at=state.changed_at,
+        at=utc_now(),  # not of the commit: the key may be younger than that
     )
     trust = Trust.from_file(keys.trust_path(settings))
     return write_statement(settings.home / "releases", statement, keys.load_private(settings, "audit"), trust)

@@ -8,7 +8,7 @@ import pytest
 
 from policies.errors import LetheError
 from policies.lifecycle import TicketStatus
-from services import after_swap, control, jobs, release_ops, ticket
+from services import after_swap, control, jobs, keys, release_ops, ticket
 from services.control import Control
 from services.jobs import JobStatus
 from services.serving.statement import statement_path
@@ -260,6 +260,11 @@ def test_statements_that_a_crash_left_out_are_made_up_for(place: Place, caplog: 
     path = statement_path(place.installation.path("releases"), BASE)
     control.keep_statements(place.installation, place.store)
     assert path.exists()
+    path.unlink()
+    keys.rotate(place.installation.settings, "audit")  # the commit is older than the key that states it
+    control.keep_statements(place.installation, place.store)
+    control.keep_statements(place.installation, place.store)
+    assert (path.exists(), caplog.text) == (True, "")
     path.write_bytes(b"{}")
     control.keep_statements(place.installation, place.store)
     assert "serving.statement_damaged" in caplog.text
