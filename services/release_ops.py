@@ -270,7 +270,9 @@ def end(
         kind = _KINDS.get(one.kind, "recheck.ordered") if status == DONE else "release.order_failed"
         payload = {**_about(session, one), "reason_code": code, "generation": (result or {}).get("generation")}
         audit.append(session, kind=kind, payload=payload, at=one.ended_at)
-        if one.kind in _KINDS:  # who is covered again, or was suppressed for nothing, is asked about and then lifted
+        # Who is covered again, or was suppressed for nothing, is asked about and then lifted. Not after a move forward
+        # that failed: a re-check ordered it, and would order it again and again.
+        if one.kind in _KINDS and (status == DONE or one.kind != "forward"):
             _insert(session, "recheck", one.base_digest, None, suppress=False, actor=one.actor)
         return status
 

@@ -250,6 +250,12 @@ def test_a_store_that_is_away_for_a_moment_ends_no_order(at_work: Place, monkeyp
     assert control.release_order(order_id) == "done"
 
 
+def test_a_move_forward_that_fails_orders_no_re_check_that_would_order_it_again(at_work: Place) -> None:
+    with at_work.store.write() as session:
+        release_ops._insert(session, "forward", BASE, releases(at_work)[1], suppress=False, actor="t")
+    assert carry_out_all(at_work) == [("forward", "failed")]
+
+
 def test_a_proposal_that_nobody_carries_out_blocks_no_order(at_work: Place) -> None:
     zero, one, _ = releases(at_work)
     with at_work.store.write() as session:
