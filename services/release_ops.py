@@ -235,6 +235,7 @@ def move(installation: Installation, store: Store, order_id: str) -> str:
         settings=installation.settings,
         actor=one.actor,
         suppressed=suppressed,
+        revive=True,
     )
     record_receipt(receipt)
     result = {

@@ -117,6 +117,7 @@ class Replica:
         self._lease = Lease(self._end_answers)
         self._wanted: Wanted | None = None
         self._news = asyncio.Event()
+        self._held: Held | None = None  # what is served
         self._prepared: Held | None = None
         self._refused: tuple[datetime, str] | None = None  # the proposal, and why
         self._told: datetime | None = None  # the proposal of which the store knows what came of it here
@@ -185,9 +186,24 @@ class Replica:
 
     async def _apply_rules(self, wanted: Wanted) -> None:
         before = self._rules.version
+        await self._stop_if_uncovered(wanted)  # before a rule goes that the served release relies on
         await asyncio.to_thread(self._rules.refresh, wanted.suppression_version)
+        await self._stop_if_uncovered(wanted)  # another may have come to be served meanwhile
         if self._rules.version != before:
             await self._write_row()
+
+    async def _stop_if_uncovered(self, wanted: Wanted) -> None:
+        """Answer nobody from a release that misses an erased person whom the rules to come no longer suppress."""
+        held = self._held
+        if held is None:
+            return
+        try:
+            await asyncio.to_thread(self._loader.check_watermark, held, wanted.watermark, wanted.suppression_version)
+        except LetheError as error:
+            _LOG.error("cannot go on serving: %s", error.code)
+            if self._held is held:
+                self._end_answers()
+                await self._serve_nothing()
 
     def _read_wanted(self) -> Wanted:
         return read_wanted(self._store, self._settings.demands.identity.base_digest)
@@ -284,10 +300,13 @@ class Replica:
     async def _serve(self, held: Held, wanted: Wanted, high: HighWater) -> None:
         """Remember, then flip: a crash in between loses nothing."""
         high.check(*wanted.desired, wanted.watermark)
-        erased = wanted.watermark | high.watermark
-        await asyncio.to_thread(self._loader.check_watermark, held, erased, self._rules.version)
+        erased, rules = wanted.watermark | high.watermark, self._rules.version
+        await asyncio.to_thread(self._loader.check_watermark, held, erased, rules)
         await asyncio.to_thread(self._memory.write, high.raised(*held.version, erased))
+        if self._rules.version != rules:
+            return  # who is suppressed has changed meanwhile: look again
         old = self.alias.flip(held.served)
+        self._held = held
         self._prepared = self._refused = self._told = None
         self._settled = False
         self._state = _DRAINING
@@ -348,14 +367,18 @@ class Replica:
 
     async def _forget_engine(self) -> None:
         """The engine has ended, and with it all that was loaded."""
-        if self.alias.current is None:
-            return
-        _LOG.warning("the engine ended; starting it again")
+        if self.alias.current is not None:
+            _LOG.warning("the engine ended; starting it again")
+            await self._serve_nothing()
+
+    async def _serve_nothing(self) -> None:
+        """Stand as after a start: what is served next is verified and loaded anew."""
         self.alias.flip(None)
-        self._prepared, self._told = None, None
+        self._held, self._prepared, self._told = None, None, None
         self._old.clear()
         self._settled = True
         self._state = _STARTING
+        self._news.set()
         await self._write_row()
 
     async def _note_failure(self, error: Exception) -> None:

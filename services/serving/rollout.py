@@ -63,6 +63,7 @@ class FleetView:
         min_ready: Fewer may not commit.
         stop: Why the swap shall not be made.
         untried: A trial is wanted, and it was not passed yet.
+        revive: Commit also where nobody has prepared because nobody serves anything: what is desired cannot be served.
     """
 
     goal: str
@@ -74,6 +75,7 @@ class FleetView:
     abandoned: bool = False
     stop: str | None = None
     untried: bool = False
+    revive: bool = False
 
 
 def next_step(view: FleetView) -> Step:
@@ -95,6 +97,8 @@ def _while_proposed(view: FleetView, proposed: Version) -> Step:
     undecided = len(view.members) - prepared - refused
     if refused and prepared + undecided < view.min_ready:
         return Step(StepKind.ABORT, "swap.refused")
+    if view.revive and view.late and all(member.served[0] < 0 for member in view.members):
+        return Step(StepKind.COMMIT)  # each replica verifies by itself before it joins
     if prepared < view.min_ready:
         return Step(StepKind.ABORT, "swap.timeout") if view.late else Step(StepKind.WAIT)
     if undecided and not view.late:

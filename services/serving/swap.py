@@ -91,6 +91,7 @@ def swap_to(
     stop: Callable[[], str | None] = lambda: None,
     suppressed: Collection[str] = (),
     trial: Judge | None = None,
+    revive: bool = False,
 ) -> SwapReceipt:
     """Make a release the one that every replica serves; blocks until it is, or until it cannot be.
 
@@ -103,13 +104,15 @@ def swap_to(
         stop: Asked until the commit, also inside its transaction (so it may only read): a code there aborts the swap.
         suppressed: Tickets that may be missing from the release's watermark, because they are suppressed in output.
         trial: Asked once enough replicas have prepared; only its yes lets them commit.
+        revive: An operator's way out where no replica can serve what is desired: then none can prepare either, and the
+            release is committed once the time to prepare is over.
 
     Raises:
         LetheError: ``swap.refused``, ``swap.timeout``, ``swap.trial_failed``, or what ``stop`` said: nothing was
             committed. ``swap.timeout`` after the commit, ``swap.superseded``, ``desired_state.conflict`` (another swap
             is on its way), and as ``propose``.
     """
-    swap = Swap(store, base_digest, release_digest, settings, actor, stop, tuple(suppressed), trial)
+    swap = Swap(store, base_digest, release_digest, settings, actor, stop, tuple(suppressed), trial, revive)
     while (receipt := swap.turn()) is None:
         time.sleep(_POLL_S)
     return receipt
@@ -158,6 +161,7 @@ class Swap:
     stop: Callable[[], str | None]
     suppressed: tuple[str, ...]
     judge: Judge | None
+    revive: bool = False
     replaces: int | None = None  # the generation that is desired before the commit
     proposed: bool = False
     committed: bool = False
@@ -223,6 +227,7 @@ class Swap:
             abandoned=abandoned,
             stop=None if self.committed else self.failed or self.stop(),
             untried=self.judge is not None and not self.passed,
+            revive=self.revive,
         )
 
     def _change(self, session: Session, step: Step, view: FleetView) -> None:

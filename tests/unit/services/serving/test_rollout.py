@@ -9,6 +9,7 @@ from services.serving.rollout import Action, FleetView, Member, ReplicaView, Ste
 OLD, NEW, OTHER = (0, "d0"), (1, "d1"), (1, "d9")
 GOOD = Member("r", OLD, True, NEW)
 OPEN = Member("r", OLD, True)
+DOWN = Member("s", (-1, ""))
 NO = Member("r", OLD, True, None, "release.signature")
 
 
@@ -29,6 +30,9 @@ def step(*members: Member, **more: Any) -> tuple[StepKind, str]:
         ((GOOD, OPEN), {"late": True}, (StepKind.COMMIT, "")),
         ((GOOD, OPEN), {"late": True, "min_ready": 2}, (StepKind.ABORT, "swap.timeout")),
         ((GOOD, NO), {}, (StepKind.COMMIT, "")),
+        ((), {"revive": True}, (StepKind.WAIT, "")),
+        ((DOWN,), {"revive": True, "late": True}, (StepKind.COMMIT, "")),
+        ((OPEN, DOWN), {"revive": True, "late": True}, (StepKind.ABORT, "swap.timeout")),
         ((GOOD, NO), {"min_ready": 2}, (StepKind.ABORT, "swap.refused")),
         ((OPEN, NO), {"min_ready": 2}, (StepKind.ABORT, "swap.refused")),
         ((OPEN, NO), {}, (StepKind.WAIT, "")),
