@@ -7,9 +7,7 @@ that the serving replicas and an auditor need. A retired key still verifies what
 import base64
 import fcntl
 import json
-import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from policies.canonical import sha256_hex
 from policies.errors import LetheError
+from services.whole_file import write_whole
 
 if TYPE_CHECKING:
     from services.settings import Settings
@@ -274,27 +273,13 @@ def _create(home: Home, purpose: Purpose, at: datetime) -> TrustedKey:
         created_at=_iso(at),
     )
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    _write_atomic(private_path(home, trusted.id), pem, mode=0o600)
+    write_whole(private_path(home, trusted.id), pem, mode=0o600)
     return trusted
 
 
 def _write_trust(home: Home, bundle: TrustBundle) -> None:
     data = {"format": TRUST_FORMAT, "keys": [vars(key) for key in bundle.keys]}
-    _write_atomic(trust_path(home), json.dumps(data, indent=2, sort_keys=True).encode() + b"\n", mode=0o644)
-
-
-def _write_atomic(path: Path, data: bytes, *, mode: int) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mkstemp makes it 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(trust_path(home), json.dumps(data, indent=2, sort_keys=True).encode() + b"\n", mode=0o644)
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """What a replica remembers of the highest state it served, so that an older copy of the store cannot take it back."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from policies.errors import LetheError
+from services.whole_file import write_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +69,10 @@ class Memory:
     def write(self, high: HighWater) -> None:
         """Keep it, whole or not at all, before the state is served."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = self._path.with_suffix(".new")
         body = {
             "base": self._base,
             "generation": high.generation,
             "release": high.release_digest,
             "watermark": sorted(high.watermark),
         }
-        with draft.open("w") as file:
-            json.dump(body, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
+        write_whole(self._path, json.dumps(body).encode(), mode=0o600)

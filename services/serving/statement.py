@@ -4,8 +4,6 @@ A replica without a memory of its own (a new pod, another disk) reads here which
 refuses a store that is behind it: a restored backup is a rollback into remembering.
 """
 
-import os
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 from pipelines.adapter import Trust, dsse
 from policies.errors import LetheError
 from services import keys
+from services.whole_file import write_whole
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:lethe:attestation:desired:v1"
@@ -72,7 +71,9 @@ def write_statement(releases: Path, statement: Statement, key: keys.SigningKey, 
             "at": statement.at.isoformat(),
         },
     }
-    _replace(statement_path(releases, statement.base_digest), dsse.sign(body, key.key, key.id))
+    data = dsse.sign(body, key.key, key.id)
+    # Replicas of other users read it; its signature is what protects it.
+    write_whole(statement_path(releases, statement.base_digest), data, mode=0o644)
     return True
 
 
@@ -108,17 +109,3 @@ def _parse(body: dict[str, Any]) -> Statement:
         watermark=frozenset(map(str, predicate["watermark"])),
         at=datetime.fromisoformat(predicate["at"]),
     )
-
-
-def _replace(path: Path, data: bytes) -> None:
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".desired-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(draft, 0o644)  # replicas of other users read it; its signature is what protects it
-        os.replace(draft, path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
