@@ -1,6 +1,7 @@
 """The requests that gateway and engine understand, and what is wrong with one that is refused."""
 
 import json
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -89,9 +90,9 @@ class _Generation(_Form):
         return self.max_tokens
 
     @property
+    @abstractmethod
     def top_tokens(self) -> int | None:
         """How many alternatives of each token are asked for; None: no log-probabilities at all."""
-        raise NotImplementedError
 
 
 class TextPart(_Form):

@@ -247,8 +247,9 @@ def test_it_can_be_launched_and_asked_from_a_running_event_loop(home: Path, stor
         worker = jobs.launch(quick_settings(home), "intake", store, on_lost=lambda: None)
         try:
             jobs.submit("quick", "t-1:1", ["t-1"], queue="control")
-            while state("t-1:1") != "succeeded":
-                await asyncio.sleep(0.05)
+            async with asyncio.timeout(60):
+                while state("t-1:1") != "succeeded":
+                    await asyncio.sleep(0.05)
         finally:
             await asyncio.to_thread(worker.stop)
 
