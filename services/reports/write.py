@@ -1,7 +1,6 @@
 """Writes a report to disk and reads it back: ``report.json``, and ``report.html`` made from it."""
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from policies.errors import LetheError
 from services.reports.build import SCHEMA, build_report, report_digest
 from services.reports.data import ReportData
+from services.whole_file import write_whole
 
 JSON_NAME, HTML_NAME = "report.json", "report.html"
 _SHORTEST = 4  # shorter identifiers ("Li") are found in ordinary words
@@ -48,8 +48,8 @@ def write_built(report: Mapping[str, Any], directory: Path, *, forbidden: Iterab
     _refuse_personal_data(text, forbidden)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     written = WrittenReport(directory / JSON_NAME, directory / HTML_NAME, str(report["digest"]))
-    _replace(written.json_path, text)
-    _replace(written.html_path, render_html(report))
+    write_whole(written.json_path, text.encode(), mode=0o600)
+    write_whole(written.html_path, render_html(report).encode(), mode=0o600)
     return written
 
 
@@ -94,14 +94,3 @@ def _refuse_personal_data(text: str, forbidden: Iterable[str]) -> None:
         word = value.strip().casefold()
         if len(word) >= _SHORTEST and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", folded):
             raise LetheError("report.personal_data", "the report would hold an identifier of the subject")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes beside and renames, so that a reader never sees half a report."""
-    beside = path.with_suffix(f"{path.suffix}.{os.getpid()}.tmp")
-    with beside.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.chmod(0o600)
-    beside.replace(path)
