@@ -33,7 +33,7 @@ from services.reports.data import (
     VerdictPart,
 )
 from services.reports.deployment import deployment_of, suppression_of, trial_of
-from services.reports.write import write_built
+from services.reports.write import write_report
 from services.request import request_of
 from services.store.engine import Store
 from services.store.runs import runs_of
@@ -75,7 +75,7 @@ def report_ticket(installation: Installation, store: Store, ticket_id: str) -> d
     with store.read() as session:
         data = collect(session, ticket_id)
     report = build_report(data)
-    written = write_built(report, installation.path("reports", ticket_id))
+    written = write_report(report, installation.path("reports", ticket_id))
     with store.write() as session:
         run = _last_run(session, ticket_id)
         session.merge(

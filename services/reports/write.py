@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.errors import LetheError
-from services.reports.build import SCHEMA, build_report, report_digest
-from services.reports.data import ReportData
+from services.reports.build import SCHEMA, report_digest
 from services.whole_file import write_whole
 
 JSON_NAME, HTML_NAME = "report.json", "report.html"
@@ -25,23 +24,17 @@ class WrittenReport:
     digest: str
 
 
-def write_report(data: ReportData, directory: Path, *, forbidden: Iterable[str] = ()) -> WrittenReport:
-    """Builds and writes the report of a ticket, each file whole or not at all.
+def write_report(report: Mapping[str, Any], directory: Path, *, forbidden: Iterable[str] = ()) -> WrittenReport:
+    """Writes the report of a ticket and the page from it, each file whole or not at all.
 
     Args:
-        data: What is known.
+        report: As ``build_report`` made it.
         directory: ``reports/<ticket_id>`` of the installation; made if it is not there.
         forbidden: The subject's identifiers; a report that holds one of them is not written.
 
     Raises:
         LetheError: ``report.personal_data``.
     """
-    report = build_report(data)
-    return write_built(report, directory, forbidden=forbidden)
-
-
-def write_built(report: Mapping[str, Any], directory: Path, *, forbidden: Iterable[str] = ()) -> WrittenReport:
-    """Writes a report that is built already, and the page from it."""
     from services.reports.html import render_html
 
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from policies.errors import LetheError
 from services.commands import ticket as ticket_commands
 from services.commands.report import app
+from services.reports.build import build_report
 from services.reports.write import WrittenReport, write_report
 from tests.unit.services.reports import sample
 
@@ -17,7 +18,7 @@ RUNNER = CliRunner()
 
 @pytest.fixture
 def written(tmp_path: Path) -> WrittenReport:
-    return write_report(sample.full(), tmp_path / "reports")
+    return write_report(build_report(sample.full()), tmp_path / "reports")
 
 
 class Intake:

@@ -3,12 +3,13 @@ from pathlib import Path
 import pytest
 
 from policies.errors import LetheError
+from services.reports.build import build_report
 from services.reports.write import parse_report, read_report, write_report
 from tests.unit.services.reports import sample
 
 
 def test_both_files_are_written_and_read_back(tmp_path: Path) -> None:
-    written = write_report(sample.full(), tmp_path / "reports" / "t-1", forbidden=sample.CANARY)
+    written = write_report(build_report(sample.full()), tmp_path / "reports" / "t-1", forbidden=sample.CANARY)
     assert read_report(written.json_path)["digest"] == written.digest
     assert written.html_path.read_text().startswith("<!doctype html>")
     assert written.json_path.stat().st_mode & 0o077 == 0
@@ -18,18 +19,18 @@ def test_both_files_are_written_and_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", ["user-1", "SUBJ-7F3A", " relearn "])
 def test_a_report_with_an_identifier_is_not_written(tmp_path: Path, word: str) -> None:
     with pytest.raises(LetheError) as caught:
-        write_report(sample.full(), tmp_path, forbidden=[word])
+        write_report(build_report(sample.full()), tmp_path, forbidden=[word])
     assert caught.value.code == "report.personal_data"
     assert word.strip() not in caught.value.message
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_part_of_a_word_is_no_identifier(tmp_path: Path) -> None:
-    assert write_report(sample.least(), tmp_path, forbidden=["ques", "no"]).digest
+    assert write_report(build_report(sample.least()), tmp_path, forbidden=["ques", "no"]).digest
 
 
 def test_any_change_of_the_content_is_found(tmp_path: Path) -> None:
-    path = write_report(sample.full(), tmp_path).json_path
+    path = write_report(build_report(sample.full()), tmp_path).json_path
     path.write_text(path.read_text().replace("0.989", "0.999", 1))
     with pytest.raises(LetheError) as caught:
         read_report(path)
