@@ -13,8 +13,8 @@ _SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def current(engine: Engine) -> str | None:
-    """The revision that the database is at; None for an empty one."""
-    with engine.connect() as connection:
+    """The revision that the database is at; None for an empty one. It never waits for a writer."""
+    with engine.connect().execution_options(**{dialect.READ_ONLY: True}) as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

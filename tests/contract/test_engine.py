@@ -58,6 +58,9 @@ def _started(request: pytest.FixtureRequest, files: Path) -> Iterator[EngineProc
     except AssertionError:
         print(log.read_text(errors="replace")[-8000:])
         raise
+    deadline = time.monotonic() + 20  # a child sees its parent's end a moment later
+    while group_members(running.process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert group_members(running.process.pid) == []
 
 

@@ -106,7 +106,8 @@ def _strike_while_swapping(running: Fleet, digest: str, point: str, victim: str)
 
 def finish(running: Fleet, digest: str) -> tuple[float, int]:
     """What the control loop does: ask again until it is confirmed."""
-    for _ in range(6):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         result = running.swap(digest)
         if "generation" in result:
             return time.monotonic(), result["generation"]

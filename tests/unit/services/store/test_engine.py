@@ -99,6 +99,16 @@ def test_a_store_that_stays_locked_says_so(tmp_path: Path) -> None:
     second.close()
 
 
+def test_a_store_opens_while_another_writes(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'lethe.sqlite'}"
+    migration.migrate(url)
+    first = open_store(url)
+    with first.write() as writer:
+        writer.execute(text("SELECT 1"))
+        open_store(url, busy_timeout_s=0.05).close()
+    first.close()
+
+
 def test_a_full_disk_has_its_code_and_what_was_stored_before_stays(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'lethe.sqlite'}"
     migration.migrate(url)
