@@ -58,6 +58,7 @@ ERRORS: dict[str, ErrorKind] = {
     "report.personal_data": ErrorKind(500, "Give the report codes, ids and figures only; nothing was written."),
     "report.invalid": ErrorKind(422, "Build the report anew with `lethe report TICKET`."),
     "unlearn.unknown_method": ErrorKind(422, "Choose one of the methods that the message lists."),
+    "verify.unknown_attack": ErrorKind(422, "Choose one of the attacks that the message lists."),
     "unlearn.secret_in_rows": ErrorKind(
         422, "Augment again: a row whose likelihood is raised holds what it should make the model forget."
     ),

@@ -1,0 +1,1 @@
+"""The list of attacks; a new one is written, then imported here."""
