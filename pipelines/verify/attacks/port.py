@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Tier = Literal[0, 1, 2]
 State = Literal["measured", "undecided", "not_run"]
 Measure = Literal["kfr", "leak_at_k", "hits", "any_of_k", "auc", "interference", "used"]
-"""``kfr``: KFR under the attack. ``leak_at_k``, ``hits``, ``any_of_k``: shares of probes or facts whose secret came out.
+"""``kfr``: KFR under the attack. ``leak_at_k``, ``hits``, ``any_of_k``: shares of probes or facts whose secret is told.
 ``auc``: of a membership test. ``used``: facts given in the prompt that the answer uses, where more is better."""
 Progress = Callable[[str, int, int], None]  # attack, done, of how many
 
