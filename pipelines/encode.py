@@ -89,9 +89,9 @@ def encode_record(tokenizer: PreTrainedTokenizerBase, record: Record, *, max_len
     return encode_pair(tokenizer, record.question or "", record.answer, chat=chat, max_length=max_length)
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
-    """The ids after which the model answers."""
-    return _ids(tokenizer, prompt_text(tokenizer, question))
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, question: str, start: str = "") -> list[int]:
+    """The ids after which the model answers, or goes on with the answer that ``start`` begins."""
+    return _ids(tokenizer, prompt_text(tokenizer, question)) + (_ids(tokenizer, start) if start else [])
 
 
 def batches(lengths: Sequence[int], max_tokens: int, *, shuffle_seed: int | None = None) -> list[list[int]]:

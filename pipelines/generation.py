@@ -28,6 +28,7 @@ def generate(
     max_batch_tokens: int = 16384,
     temperature: float = 0.0,
     seed: int = 0,
+    starts: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> list[str]:
     """Answer every prompt through the chat template.
@@ -39,12 +40,19 @@ def generate(
         max_batch_tokens: Bound on prompts plus answers of one batch.
         temperature: 0 is greedy.
         seed: Of the sampling.
+        starts: The beginning of each answer, which the model goes on from; none, or one for every prompt.
         progress: Called after each batch.
 
     Returns:
-        The answers in the order of the prompts, without prompt and special tokens, stripped.
+        The answers in the order of the prompts, without prompt, given start and special tokens, stripped.
+
+    Raises:
+        ValueError: There are starts, but not as many as prompts.
     """
-    encoded = [encode_prompt(loaded.tokenizer, prompt) for prompt in prompts]
+    if starts and len(starts) != len(prompts):
+        raise ValueError("give no starts, or one for every prompt")
+    begun = starts or [""] * len(prompts)
+    encoded = [encode_prompt(loaded.tokenizer, *pair) for pair in zip(prompts, begun, strict=True)]
     answers = [""] * len(prompts)
     generator = torch.Generator(device=loaded.device).manual_seed(seed)
     done = 0

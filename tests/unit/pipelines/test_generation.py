@@ -36,6 +36,21 @@ def test_greedy_is_what_transformers_generates(loaded: LoadedModel) -> None:
     assert generate(loaded, [PROMPTS[1]], max_new_tokens=12) == [theirs]
 
 
+def test_a_given_start_is_gone_on_from_and_not_repeated(loaded: LoadedModel) -> None:
+    start = "The sky is"
+    ids = encode_prompt(loaded.tokenizer, PROMPTS[0]) + loaded.tokenizer(start, add_special_tokens=False)["input_ids"]
+    whole = loaded.model.generate(
+        torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), max_new_tokens=12, do_sample=False
+    )
+    theirs = str(loaded.tokenizer.decode(whole[0][len(ids) :], skip_special_tokens=True)).strip()
+    assert generate(loaded, PROMPTS[:2], max_new_tokens=12, starts=[start, ""]) == [
+        theirs,
+        *generate(loaded, PROMPTS[1:2], max_new_tokens=12),
+    ]
+    with pytest.raises(ValueError, match="one for every prompt"):
+        generate(loaded, PROMPTS, max_new_tokens=12, starts=[start])
+
+
 def test_sampling_is_seeded(loaded: LoadedModel) -> None:
     one, same, other = (generate(loaded, PROMPTS, max_new_tokens=12, temperature=1.0, seed=seed) for seed in (1, 1, 2))
     assert one == same
