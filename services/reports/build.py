@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from pipelines.gates.gate import Gate
 from policies.canonical import canonical_json, sha256_hex
-from services.reports.data import Gate, NoticePart, ReportData
+from services.reports.data import NoticePart, ReportData
 from services.reports.points import APPROXIMATE, NOT_CLAIMED, OPTIONAL, POINTS, Item
 
 SCHEMA = "lethe.report/1"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from pipelines.gates.gate import Gate
 from policies.decisions import Decision
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16,128}$")]
@@ -152,23 +153,6 @@ class MethodPart(_Part):
     exact: bool = False
     limits: tuple[Words, ...] = ()
     side_effects: tuple[Words, ...] = ()
-
-
-class Gate(BaseModel):
-    """One threshold of a verdict: the fields of ``pipelines.verdict.Gate``."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-    name: str
-    subject: str | None = None
-    state: Literal["pass", "fail", "undecided", "not_run"]
-    value: float | None = None
-    threshold: float | None = None
-    bound: float | None = None
-    base: float | None = None
-    n: int = 0
-    required: bool = True
-    reason: str
 
 
 class VerdictPart(BaseModel):

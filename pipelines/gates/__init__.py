@@ -1,0 +1,1 @@
+"""The gates of a verdict, one file for each thing that they guard."""

@@ -1,0 +1,32 @@
+"""Everything that a verdict looks at."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.verify.measure import Measurement
+from pipelines.verify.results import MetricResult
+from policies.thresholds import Thresholds
+
+
+class EarlierRelease(BaseModel):
+    """What an earlier subject reached in its own release, to be compared with now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kfr: float
+    own_public: float | None = None
+    gold_nll: float | None = None
+
+
+class Case(NamedTuple):
+    """Everything that a verdict looks at; ``decide`` says what each part is."""
+
+    now: Measurement
+    base: Measurement
+    limits: Thresholds
+    earlier: Mapping[str, EarlierRelease]
+    cheap: Mapping[str, MetricResult]
+    cheap_base: Mapping[str, MetricResult]
+    control: Measurement | None

@@ -1,0 +1,34 @@
+"""One gate: a threshold and what was measured against it. Plain data, so that a report can be read without torch."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+State = Literal["pass", "fail", "undecided", "not_run"]
+
+
+class Gate(BaseModel):
+    """One threshold and what was measured against it."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    name: str
+    subject: str | None = None
+    state: State
+    value: float | None = None
+    threshold: float | None = None
+    bound: float | None = None
+    base: float | None = None
+    n: int = 0
+    required: bool = True
+    reason: str
+
+
+def number(value: float | None) -> str:
+    """A figure in a reason."""
+    return "not known" if value is None else f"{value:.3f}"
+
+
+def share(value: float | None, *, invert: bool = False) -> str:
+    """A share in a reason, in per cent."""
+    return "an unknown share" if value is None else f"{(1 - value if invert else value):.1%}"
