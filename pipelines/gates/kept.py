@@ -1,8 +1,8 @@
 """What must be kept: other people's facts, and a ratio to the base that says so."""
 
-from pipelines.gates.case import Case
 from typing import Any
 
+from pipelines.gates.case import Case
 from pipelines.gates.gate import Gate, number
 from pipelines.verify import bounds
 from pipelines.verify.results import MetricResult
