@@ -57,6 +57,28 @@ ERRORS: dict[str, ErrorKind] = {
     "report.not_found": ErrorKind(404, "Check the ticket's id; a report is written when its run ends."),
     "report.personal_data": ErrorKind(500, "Give the report codes, ids and figures only; nothing was written."),
     "report.invalid": ErrorKind(422, "Build the report anew with `lethe report TICKET`."),
+    "control.cancelled": ErrorKind(409, "Train the control again when there is time: nothing of it was kept."),
+    "control.corpus_not_generated": ErrorKind(
+        422, "People can be drawn for a corpus of `lethe corpus make` only: take a hold-out of your own data."
+    ),
+    "control.no_recipe": ErrorKind(
+        422,
+        "Train the base without these records yourself and take it in with `lethe control add DIR`; without a control "
+        "RelEx with hold-out twins takes its place.",
+    ),
+    "control.not_a_control": ErrorKind(422, "Give a model that was trained without the records, not the base itself."),
+    "control.not_found": ErrorKind(404, "See `lethe control list` for the names."),
+    "control.not_memorised": ErrorKind(422, "Train it again with another --seed: a weak control proves nothing."),
+    "control.nothing_left": ErrorKind(422, "Leave out one subject's records, not the whole corpus."),
+    "control.nothing_left_out": ErrorKind(422, "Name the records: --ticket, --person or --without."),
+    "control.other_corpus": ErrorKind(
+        422, "Give the corpus that the base was trained on, or --changed-corpus: the card and the report then say so."
+    ),
+    "control.other_tokenizer": ErrorKind(
+        422, "Train the control with the base's own tokenizer: other tokens have other likelihoods."
+    ),
+    "control.unknown_records": ErrorKind(422, "Give ids of records of this corpus, one a line."),
+    "control.unreadable": ErrorKind(422, "Delete the control's directory and train or add it again."),
     "unlearn.unknown_method": ErrorKind(422, "Choose one of the methods that the message lists."),
     "verify.unknown_attack": ErrorKind(422, "Choose one of the attacks that the message lists."),
     "unlearn.secret_in_rows": ErrorKind(
@@ -82,6 +104,10 @@ ERRORS: dict[str, ErrorKind] = {
     "adapter.not_loadable": ErrorKind(
         409, "Check that the adapter was trained on this base; import or train it again."
     ),
+    "verify.bad_logits": ErrorKind(
+        422, "The model has diverged or its weights are damaged: train again with a lower learning rate."
+    ),
+    "verify.misaligned": ErrorKind(422, "Give as many scores, texts or twins as there are items, in the same order."),
     "verify.no_probes": ErrorKind(422, "Give at least one forget probe; corpora without probes get them from records."),
     "verify.model_unavailable": ErrorKind(
         422, "Give a local path or a reachable hub name, or leave the setting out: offline judges take its place."
