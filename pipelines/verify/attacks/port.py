@@ -93,7 +93,7 @@ class AttackResult(BaseModel):
     Attributes:
         name: Attack, and variant after a colon: ``relearn_leaked:30``.
         tier: Its price.
-        measure: What ``value`` is.
+        measure: What ``value`` is; None where the attack failed before it could say.
         value: Over all probes of all subjects; None where it was not run.
         lower: One-sided 95 % bound, resampled by fact.
         upper: The other one.
@@ -109,6 +109,9 @@ class AttackResult(BaseModel):
         seconds: Wall time.
         budget: What it was allowed and what it used.
         state: ``not_run`` and ``undecided`` say why in ``note``.
+        inapplicable: ``not_run`` because there is nothing here to attack (no other language in the corpus, no earlier
+            release, a base that breaks by itself), not because something that could be given is missing: it is no pass,
+            and no verdict waits for it.
         source: Where the attack is described.
         note: What a reader must know.
         parts: Further figures (share of 4-bit codes changed, block size, loss of utility).
@@ -119,7 +122,7 @@ class AttackResult(BaseModel):
 
     name: str
     tier: Tier
-    measure: Measure
+    measure: Measure | None
     value: float | None = None
     lower: float | None = None
     upper: float | None = None
@@ -135,6 +138,7 @@ class AttackResult(BaseModel):
     seconds: float = 0.0
     budget: dict[str, float] = {}
     state: State = "measured"
+    inapplicable: bool = False
     source: str = ""
     note: str | None = None
     parts: dict[str, float | None] = {}
