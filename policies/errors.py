@@ -79,6 +79,11 @@ ERRORS: dict[str, ErrorKind] = {
     ),
     "control.unknown_records": ErrorKind(422, "Give ids of records of this corpus, one a line."),
     "control.unreadable": ErrorKind(422, "Delete the control's directory and train or add it again."),
+    "bench.data_not_found": ErrorKind(404, "Check the path and the names of the data set's files (docs/benchmark.md)."),
+    "bench.data_malformed": ErrorKind(422, "Correct the row or the parts that the message names."),
+    "bench.no_people": ErrorKind(422, "Give rows whose questions name the people that they are about."),
+    "bench.probes_overlap": ErrorKind(500, "A fault in Lethe: a phrasing is both trained and measured. Report it."),
+    "bench.bad_settings": ErrorKind(422, "Correct the options that the message names."),
     "unlearn.unknown_method": ErrorKind(422, "Choose one of the methods that the message lists."),
     "verify.unknown_attack": ErrorKind(422, "Choose one of the attacks that the message lists."),
     "unlearn.secret_in_rows": ErrorKind(

@@ -20,6 +20,7 @@ from services.store.types import utc_now
 
 DIRECTORIES = (
     "bases",
+    "controls",
     "corpora",
     "index",
     "keys",

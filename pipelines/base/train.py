@@ -3,23 +3,26 @@
 import functools
 import hashlib
 import json
-import os
-import shutil
 import time
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+from transformers import PreTrainedTokenizerFast
 
 from pipelines.base.evaluate import known_shares
 from pipelines.base.fit import fit, new_model
 from pipelines.base.settings import BaseCard, BaseSettings
+from pipelines.base.shelf import made_once
 from pipelines.base.tokenizer import train_tokenizer
 from pipelines.corpus.load import load_corpus, load_probes
 from pipelines.encode import encode_record
-from pipelines.model import load_model
+from pipelines.model import LoadedModel, load_model
 from pipelines.progress import Reporter
 from policies.errors import LetheError
+from policies.record import Record
 
-_CARD = "base.json"
+CARD = "base.json"
 _CODE = ("fit.py", "settings.py", "tokenizer.py", "train.py", "../encode.py", "../attention.py")
 
 
@@ -41,25 +44,19 @@ def train_base(
     corpus = load_corpus(corpus_dir)
     key = cache_key(corpus.digest, recipe)
     target = out_root / key[:12]
-    if (target / _CARD).exists():
-        return replace(read_card(target), path=str(target), cached=True)
-    out_root.mkdir(parents=True, exist_ok=True)
-    work = out_root / f".training-{key[:12]}-{os.getpid()}"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    try:
-        card = _train(corpus_dir, work, recipe, corpus.digest, key, report)
+
+    def make(draft: Path) -> None:
+        card = _train(corpus_dir, draft, recipe, corpus.digest, key, report)
         card = replace(card, path=str(target))
-        (work / _CARD).write_text(json.dumps(card.to_json(), indent=2) + "\n", encoding="utf-8")
-        _move(work, target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return card
+        (draft / CARD).write_text(json.dumps(card.to_json(), indent=2) + "\n", encoding="utf-8")
+
+    new = made_once(out_root, key[:12], CARD, make)
+    return replace(read_card(target), path=str(target), cached=not new)
 
 
 def read_card(directory: Path) -> BaseCard:
     """The card of a base that was trained here."""
-    return BaseCard(**json.loads((directory / _CARD).read_text(encoding="utf-8")))
+    return BaseCard(**json.loads((directory / CARD).read_text(encoding="utf-8")))
 
 
 def cache_key(corpus_digest: str, settings: BaseSettings) -> str:
@@ -74,51 +71,72 @@ def _code_digest() -> str:
     return hashlib.sha256(b"\0".join((here / name).read_bytes() for name in _CODE)).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model that was trained and lies in its directory, loaded again from there."""
+
+    loaded: LoadedModel
+    parameters: int
+    seconds: float
+
+
+def train_model(
+    records: Sequence[Record],
+    settings: BaseSettings,
+    directory: Path,
+    *,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    report: Reporter | None = None,
+) -> Trained:
+    """Train a model from nothing on records and save it: what a base and its controls share.
+
+    Args:
+        records: All that it is to memorise.
+        settings: The recipe.
+        directory: Where it comes to lie.
+        tokenizer: Whose words it uses; None makes one from the records.
+        report: Progress of the training.
+    """
+    began = time.monotonic()
+    words = tokenizer or train_tokenizer((record.text for record in records), settings.vocabulary)
+    rows = [encode_record(words, record) for record in records]
+    model = new_model(words, settings)
+    fit(model, rows, int(words.pad_token_id), settings, report)
+    seconds = time.monotonic() - began
+    model.save_pretrained(directory)
+    words.save_pretrained(directory)
+    parameters = sum(p.numel() for p in model.parameters())
+    return Trained(load_model(directory), parameters, round(seconds, 1))
+
+
+def shortfalls(shares: Mapping[str, float], settings: BaseSettings) -> tuple[str, ...]:
+    """What a model does not know of its corpus as well as the recipe asks; empty where it does."""
+    wanted = {"combination": settings.min_combination, "frame": settings.min_frame}
+    return tuple(
+        f"{name}: {shares.get(name, 0.0):.3f} of the values are right, {minimum:.3f} are needed"
+        for name, minimum in wanted.items()
+        if shares.get(name, 0.0) < minimum
+    )
+
+
 def _train(
     corpus_dir: Path, work: Path, settings: BaseSettings, corpus_digest: str, key: str, report: Reporter | None
 ) -> BaseCard:
-    records = list(load_corpus(corpus_dir))
-    began = time.monotonic()
-    tokenizer = train_tokenizer((record.text for record in records), settings.vocabulary)
-    rows = [encode_record(tokenizer, record) for record in records]
-    model = new_model(tokenizer, settings)
-    fit(model, rows, int(tokenizer.pad_token_id), settings, report)
-    seconds = time.monotonic() - began
-    model.save_pretrained(work)
-    tokenizer.save_pretrained(work)
-    loaded = load_model(work)
-    shares = known_shares(loaded, load_probes(corpus_dir))
-    _require(shares, settings)
+    made = train_model(list(load_corpus(corpus_dir)), settings, work, report=report)
+    shares = known_shares(made.loaded, load_probes(corpus_dir))
+    faults = shortfalls(shares, settings)
+    if faults:
+        raise LetheError(
+            "base.not_memorised", "The base does not know its corpus well enough to show forgetting.", faults
+        )
     return BaseCard(
         path=str(work),
-        digest=loaded.digest,
+        digest=made.loaded.digest,
         corpus_digest=corpus_digest,
         key=key,
         settings=asdict(settings),
         combination=shares.get("combination", 0.0),
         frame=shares.get("frame", 0.0),
-        parameters=sum(p.numel() for p in model.parameters()),
-        seconds=round(seconds, 1),
+        parameters=made.parameters,
+        seconds=made.seconds,
     )
-
-
-def _require(shares: dict[str, float], settings: BaseSettings) -> None:
-    wanted = {"combination": settings.min_combination, "frame": settings.min_frame}
-    faults = tuple(
-        f"{name}: {shares.get(name, 0.0):.3f} of the values are right, {minimum:.3f} are needed"
-        for name, minimum in wanted.items()
-        if shares.get(name, 0.0) < minimum
-    )
-    if faults:
-        raise LetheError(
-            "base.not_memorised", "The base does not know its corpus well enough to show forgetting.", faults
-        )
-
-
-def _move(work: Path, target: Path) -> None:
-    """Put the finished base in its place; another process that was faster has the same one there."""
-    try:
-        work.rename(target)
-    except OSError:
-        if not (target / _CARD).exists():
-            raise
