@@ -18,7 +18,7 @@ from pipelines.gates.subject import subject_gates
 from pipelines.verify.measure import Measurement, SubjectMeasurement
 from pipelines.verify.results import MetricResult
 from policies.canonical import canonical_json, sha256_hex
-from policies.thresholds import Thresholds
+from policies.thresholds import MeasuredThresholds, Thresholds
 
 Outcome = Literal["accepted", "rejected", "undecided"]
 
@@ -46,7 +46,7 @@ class Verdict(BaseModel):
     gates: tuple[Gate, ...]
     reasons: tuple[str, ...]
     findings: tuple[str, ...] = ()
-    thresholds: Thresholds
+    thresholds: MeasuredThresholds
     metrics: dict[str, Any]
     backends: dict[str, str]
     digest: str = ""

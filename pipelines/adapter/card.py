@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from policies.canonical import canonical_json, sha256_hex
-from policies.thresholds import Thresholds
+from policies.thresholds import MeasuredThresholds
 
 if TYPE_CHECKING:
     from pipelines.verdict import Verdict
@@ -110,7 +110,7 @@ class SignedVerdict(_Frozen):
 
     kind: Kind
     outcome: str
-    thresholds: Thresholds | None = None
+    thresholds: MeasuredThresholds | None = None
     gates: tuple[dict[str, Any], ...] = ()
     metrics: dict[str, Any] = Field(default_factory=dict)
     backends: dict[str, str] = Field(default_factory=dict)

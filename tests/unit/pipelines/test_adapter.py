@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.adapter import FILES, Trust, content_digest, release_name, verify_release
+from pipelines.adapter import FILES, SignedVerdict, Trust, content_digest, release_name, verify_release
 from pipelines.adapter.weights import base_linear_shapes
 from policies.errors import LetheError
 from policies.thresholds import FLOOR, Thresholds
@@ -165,6 +165,19 @@ def test_verdicts_below_the_floor_are_refused(material: Material, tmp_path: Path
     path = material.seal(make_adapter(tmp_path), card, accepted(thresholds=Thresholds(kfr_min=0.5)))
     assert refusal(material, path) == "release.below_floor"
     assert verify(material, path, floor=None).verdict.thresholds.kfr_min == 0.5
+
+
+def test_a_verdict_from_before_there_were_attacks_passes_only_a_floor_that_demands_none(
+    material: Material, tmp_path: Path
+) -> None:
+    old = json.loads(accepted().model_dump_json())
+    for name in [name for name in old["thresholds"] if "attack" in name or "over_control" in name]:
+        del old["thresholds"][name]
+    path = material.seal(
+        make_adapter(tmp_path), material.card(seed=12), SignedVerdict.model_validate_json(json.dumps(old))
+    )
+    assert verify(material, path).verdict.thresholds.attack_tier_min == -1
+    assert refusal(material, path, floor=FLOOR.model_copy(update={"attack_tier_min": 0})) == "release.below_floor"
 
 
 def test_only_accepted_verdicts_are_sealed(material: Material, tmp_path: Path) -> None:

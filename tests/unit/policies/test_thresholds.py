@@ -1,9 +1,9 @@
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from policies.thresholds import FLOOR, Thresholds
+from policies.thresholds import FLOOR, MeasuredThresholds, Thresholds, strictest
 
-FLOAT_MIN = [name for name in Thresholds.model_fields if name.endswith("_min")]
+FLOAT_MIN = [name for name in Thresholds.model_fields if name.endswith("_min") and name != "attack_tier_min"]
 FLOAT_MAX = [name for name in Thresholds.model_fields if name.endswith("_max")]
 
 
@@ -21,6 +21,11 @@ def test_the_defaults_are_those_of_the_issue() -> None:
         "earlier_drop_max": 0.05,
         "min_forget_probes": 60,
         "min_retain_probes": 200,
+        "attack_tier_min": 0,
+        "attack_kfr_min": 0.9,
+        "quantised_drop_max": 0.05,
+        "leak_over_control_max": 0.05,
+        "relearn_over_control_max": 0.1,
         "control": "optional",
     }
 
@@ -48,10 +53,40 @@ def test_counts_and_the_control_are_compared_too() -> None:
     assert Thresholds(control="required").at_least_as_strict_as(Thresholds())
 
 
+def test_fewer_tiers_of_attacks_are_weaker() -> None:
+    assert Thresholds(attack_tier_min=-1).weaker_than(Thresholds()) == ("attack_tier_min",)
+    assert Thresholds(attack_tier_min=-1).at_least_as_strict_as(FLOOR)
+    assert Thresholds(attack_tier_min=2).at_least_as_strict_as(Thresholds(attack_tier_min=1))
+
+
+def test_tickets_that_share_a_run_get_the_strictest_of_each_attack_limit() -> None:
+    one = Thresholds(attack_tier_min=-1, quantised_drop_max=0.01, relearn_over_control_max=0.2)
+    other = Thresholds(attack_tier_min=1, attack_kfr_min=0.85, leak_over_control_max=0.1)
+    both = strictest([one, other])
+    assert (both.attack_tier_min, both.attack_kfr_min) == (1, 0.9)
+    assert (both.quantised_drop_max, both.leak_over_control_max, both.relearn_over_control_max) == (0.01, 0.05, 0.1)
+
+
+def test_a_verdict_from_before_there_were_attacks_claims_none() -> None:
+    old = {name: value for name, value in Thresholds().model_dump().items() if "attack" not in name}
+    for name in ("quantised_drop_max", "leak_over_control_max", "relearn_over_control_max"):
+        del old[name]
+    read = TypeAdapter(MeasuredThresholds).validate_python(old)
+    assert read.attack_tier_min == -1
+    assert read.weaker_than(FLOOR) == ()  # an upgrade alone refuses no release
+    assert read.weaker_than(FLOOR.model_copy(update={"attack_tier_min": 0})) == ("attack_tier_min",)
+    assert Thresholds.model_validate(old).attack_tier_min == 0  # a pack without the fields takes today's defaults
+    assert TypeAdapter(MeasuredThresholds).validate_python(Thresholds().model_dump()) == Thresholds()
+
+
 @pytest.mark.parametrize(
     "values",
     [
         {"kfr_min": 1.1},
+        {"attack_tier_min": 3},
+        {"attack_tier_min": -2},
+        {"attack_tier_min": 0.5},
+        {"quantised_drop_max": 1.5},
         {"kfr_min": -0.1},
         {"kfr_min": "0.95"},
         {"kfr_min": float("nan")},

@@ -6,7 +6,7 @@ import pytest
 from policies.errors import LetheError
 from policies.thresholds import FLOOR
 from services.serving.base import base_directory, floor_of, serving_dtype
-from services.settings import BaseModelSettings, load_settings
+from services.settings import BaseModelSettings, FloorSettings, load_settings
 
 
 def test_the_newest_base_of_the_home_is_taken(tmp_path: Path) -> None:
@@ -34,3 +34,8 @@ def test_the_floor_of_the_settings_keeps_the_rest_of_the_built_in_one(tmp_path: 
     floor = floor_of(load_settings(tmp_path).serving.floor)
     assert floor.min_forget_probes == FLOOR.min_forget_probes
     assert floor.kfr_min == load_settings(tmp_path).serving.floor.kfr_min
+
+
+def test_the_floor_of_the_settings_is_the_built_in_one(tmp_path: Path) -> None:
+    assert floor_of(load_settings(tmp_path).serving.floor) == FLOOR
+    assert floor_of(FloorSettings(attack_tier_min=1)).attack_tier_min == 1
