@@ -17,6 +17,7 @@ AREAS: dict[str, tuple[str, str]] = {
     "up": ("services.commands.up", "Start and supervise all services on this host."),
     "corpus": ("services.commands.corpus", "Make an example corpus of invented people."),
     "base": ("services.commands.base", "Train or check a base model."),
+    "control": ("services.commands.control", "Train the base again without a subject, to compare with."),
     "policy": ("services.commands.policy", "Check, list and show policy packs."),
     "subject": ("services.commands.subject", "Find a person's records in a corpus; measure the search."),
     "ticket": ("services.commands.ticket", "Submit, list, show, approve, deny and hold erasure tickets."),

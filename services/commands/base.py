@@ -2,14 +2,12 @@
 
 import json
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from pipelines.progress import StepProgress
+from services.commands.training import quiet_threads, show_step
 
 app = typer.Typer(no_args_is_help=True, help="Train the example base, and measure what a base knows.")
 
@@ -28,13 +26,13 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a small model until it has memorised the corpus; the same corpus and recipe are trained once."""
-    _quiet_threads()
+    quiet_threads()
     from pipelines.base.settings import BaseSettings
     from pipelines.base.train import train_base
 
     chosen = {"epochs": epochs, "hidden": hidden, "layers": layers, "heads": hidden // 32 if hidden else None}
     settings = BaseSettings(seed=seed, **{name: value for name, value in chosen.items() if value is not None})
-    card = train_base(corpus, out or _bases(), settings, None if as_json else _show_step)
+    card = train_base(corpus, out or _bases(), settings, None if as_json else show_step)
     if as_json:
         print(json.dumps(card.to_json()))
         return
@@ -48,7 +46,7 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Take a base into the installation: its directory, and release 0, which is what is served before any erasure."""
-    _quiet_threads()
+    quiet_threads()
     from pipelines.model import resolve
     from services import jobs
     from services.bases import begin_lineage, take_in
@@ -73,7 +71,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Ask a base the held-out questions of a corpus and count the right values."""
-    _quiet_threads()
+    quiet_threads()
     from pipelines.base.evaluate import known_shares
     from pipelines.corpus.load import load_probes
     from pipelines.model import load_model
@@ -90,20 +88,3 @@ def evaluate(
 
 def _bases() -> Path:
     return Path(os.environ.get("LETHE_HOME", ".lethe")) / "bases"
-
-
-def _quiet_threads() -> None:
-    """Before torch is imported: waiting threads must sleep, or any other load slows training several times."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def _show_step(progress: "StepProgress") -> None:
-    loss = progress.losses["answer"]
-    end = "\n" if progress.step == progress.steps else ""
-    print(
-        f"\rstep {progress.step}/{progress.steps}  loss {loss:.3f}  {progress.tokens_per_second:,.0f} tokens/s  "
-        f"{progress.eta_seconds:3.0f} s left ",
-        end=end,
-        file=sys.stderr,
-        flush=True,
-    )
