@@ -1,0 +1,1 @@
+"""Studies: questions about unlearning that no single erasure answers."""
