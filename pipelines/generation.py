@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from pipelines.encode import IGNORE, Encoded, batches, collate, encode_pair, encode_prompt
 from pipelines.model import LoadedModel
+from policies.errors import LetheError
 
 Progress = Callable[[int, int], None]  # done, of how many
 
@@ -47,6 +48,7 @@ def generate(
         The answers in the order of the prompts, without prompt, given start and special tokens, stripped.
 
     Raises:
+        LetheError: ``verify.bad_logits``: a logit is no number, so no answer is one either.
         ValueError: There are starts, but not as many as prompts.
     """
     if starts and len(starts) != len(prompts):
@@ -134,7 +136,10 @@ def _continue(
             **last_only,
         )
         past = out.past_key_values
-        chosen = _choose(out.logits[:, -1].float(), temperature, generator)
+        logits = out.logits[:, -1].float()
+        if not bool(logits.amax(dim=-1).isfinite().all()):  # NaN would choose token 0 and read as "forgotten"
+            raise LetheError("verify.bad_logits", "The model's logits are not finite: it can give no answer.")
+        chosen = _choose(logits, temperature, generator)
         tokens = chosen.tolist()
         keep = [n for n, token in enumerate(tokens) if token not in stop]
         for n in keep:

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from pipelines.encode import encode_prompt
 from pipelines.generation import answer_logprobs, generate
 from pipelines.model import LoadedModel
+from policies.errors import LetheError
 from tests.unit.pipelines.tiny import tiny
 
 PROMPTS = ["What is it?", "Tell me the number of the house, please, and the colour of the sky.", "?", "What is it?", ""]
@@ -55,6 +58,15 @@ def test_sampling_is_seeded(loaded: LoadedModel) -> None:
     one, same, other = (generate(loaded, PROMPTS, max_new_tokens=12, temperature=1.0, seed=seed) for seed in (1, 1, 2))
     assert one == same
     assert one != other
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_model_of_no_numbers_gives_no_answer(tmp_path: Path, bad: float) -> None:
+    broken = tiny(tmp_path)
+    with torch.no_grad():
+        broken.model.model.norm.weight.fill_(bad)
+    with pytest.raises(LetheError, match=r"verify\.bad_logits"):
+        generate(broken, PROMPTS, max_new_tokens=2)
 
 
 def test_no_prompts_no_answers(loaded: LoadedModel) -> None:
