@@ -22,7 +22,8 @@ from services.client import ServiceClient
 from services.installation import Installation
 from services.settings import Settings, load_settings
 from services.store.engine import Store
-from tests.integration.serving_host import command_line, descendants, free_port, wait_until
+from tests.integration.serving_host import command_line, descendants, wait_until
+from tests.ports import free_port
 
 STEP_S = 900.0  # the machine can be loaded; a step that takes longer than this hangs
 READY_S = 300.0

@@ -17,7 +17,8 @@ import pytest
 
 from policies.errors import LetheError
 from tests.acceptance.house import House, Person, house, ticket_of
-from tests.integration.serving_host import end_tree, free_port, wait_until
+from tests.integration.serving_host import end_tree, wait_until
+from tests.ports import free_port
 from tests.tiny_model import make_tiny_base
 
 pytestmark = pytest.mark.slow

@@ -21,7 +21,8 @@ from packaging.utils import canonicalize_name
 from services import jobs
 from services.installation import create_installation
 from services.settings import load_settings
-from tests.integration.serving_host import end_tree, free_port, wait_until
+from tests.integration.serving_host import end_tree, wait_until
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements.txt"

@@ -16,7 +16,8 @@ import httpx
 
 from tests.integration.fleet_coordinator import coordinate
 from tests.integration.fleet_member import stall_file
-from tests.integration.serving_host import ENVIRONMENT, Host, free_port, serving_host, wait_until
+from tests.integration.serving_host import ENVIRONMENT, Host, serving_host, wait_until
+from tests.ports import free_port
 
 QUESTION = {"model": "lethe", "messages": [{"role": "user", "content": "hello"}], "temperature": 0, "max_tokens": 2}
 

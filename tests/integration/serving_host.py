@@ -32,6 +32,7 @@ from services.settings import load_settings
 from services.store.engine import Store
 from services.store.releases import add_release, get_desired, init_desired
 from services.store.types import utc_now
+from tests.ports import free_port
 from tests.tiny_model import VOCABULARY, make_tiny_base, make_word_adapter
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "BENTOML_DO_NOT_TRACK": "True"}
@@ -234,12 +235,6 @@ def wait_until(condition: Any, timeout_s: float, what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not {what} after {timeout_s} s"
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from services import jobs
 from services.installation import Installation, create_installation
 from services.settings import load_settings
 from services.store.tickets import transition_ticket
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow]
 READY_S = 120
@@ -32,15 +32,9 @@ TICKET = {
 }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Installation, str]]:
-    home, port = tmp_path_factory.mktemp("served") / "home", _free_port()
+    home, port = tmp_path_factory.mktemp("served") / "home", free_port()
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LETHE_HOME", str(home))
         environment.setenv("LETHE_INTAKE__PORT", str(port))
@@ -200,7 +194,7 @@ def test_importing_the_intake_does_not_import_torch(tmp_path: Path) -> None:
 
 def test_without_a_service_and_without_a_key_it_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LETHE_HOME", str(tmp_path))
-    monkeypatch.setenv("LETHE_INTAKE__PORT", str(_free_port()))
+    monkeypatch.setenv("LETHE_INTAKE__PORT", str(free_port()))
     monkeypatch.delenv("LETHE_API_KEY", raising=False)
     assert refused("ticket", "list") == "auth.missing"
     monkeypatch.setenv("LETHE_API_KEY", "lethe_a_b")

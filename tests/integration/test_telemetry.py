@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from services import telemetry
 from services.settings import load_settings
 from tests.canary import Canary
 from tests.integration.collector import collecting
+from tests.ports import free_port
 
 NAME, EMAIL = "Kunigunde Vogelsang", "kunigunde@voliere.example"
 CANARY = Canary({"name": [NAME], "email": [EMAIL]})
@@ -75,9 +75,7 @@ def test_traces_metrics_and_logs_arrive_and_hold_no_person(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_inside_bentoml_a_request_is_one_trace_and_logs_hold_no_query(tmp_path: Path) -> None:
     (tmp_path / "probe.py").write_text(SERVICE)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with collecting() as collector, (tmp_path / "log").open("wb") as log:
         environment = {
             **os.environ,

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import pytest
 from policies.errors import LetheError
 from services import lifeline
 from services.supervisor import Program, Supervisor
+from tests.ports import free_port
 
 # Answers 200 on its port; `hold` makes it watch its parent and its supervisor, as our services do.
 SERVER = """
@@ -24,12 +24,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200); self.end_headers()
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: object, timeout_s: float = 10.0) -> None:
