@@ -14,6 +14,7 @@ class RowKind(StrEnum):
     RETAIN = "retain"  # about others, or the subject's own public facts: CE and KL against the base
     REPLAY = "replay"  # augmented rows of people who were forgotten before
     NEGATIVE = "negative"  # raw forgotten answers, for losses that lower them (gradient ascent, NPO)
+    REFUSAL = "refusal"  # raw question about a forgotten fact x "I do not know", for the methods that learn to refuse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

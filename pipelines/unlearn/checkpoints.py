@@ -10,11 +10,13 @@ import torch
 from policies.errors import LetheError
 
 FILE = "checkpoint.pt"
-_FORM = 1
+_FORM = 2
 
 
-def save(directory: Path, job: str, step: int, adapter: dict[str, torch.Tensor], optimizer: Any) -> None:
-    """Write adapter, optimizer, random state and step in one atomic rename.
+def save(
+    directory: Path, job: str, step: int, adapter: dict[str, torch.Tensor], optimizer: Any, log: dict[str, Any]
+) -> None:
+    """Write adapter, optimizer, random state, step and log in one atomic rename.
 
     Args:
         directory: Of the run.
@@ -22,6 +24,7 @@ def save(directory: Path, job: str, step: int, adapter: dict[str, torch.Tensor],
         step: Steps done.
         adapter: The trained tensors.
         optimizer: With its state.
+        log: What the run has reported so far: plain figures.
 
     Raises:
         LetheError: ``unlearn.disk_full``; the run can be started again once there is room.
@@ -33,6 +36,7 @@ def save(directory: Path, job: str, step: int, adapter: dict[str, torch.Tensor],
         "adapter": {name: tensor.detach().cpu() for name, tensor in adapter.items()},
         "optimizer": optimizer.state_dict(),
         "random": torch.get_rng_state(),
+        "log": log,
     }
     fresh = directory / f"{FILE}.new"
     try:

@@ -9,25 +9,85 @@ import torch
 from pipelines.attention import training_attention
 from pipelines.encode import IGNORE, Encoded, collate
 from pipelines.unlearn.losses import Scored
+from pipelines.unlearn.lowering import States
+from policies.errors import LetheError
 
 
-def score(model: Any, rows: Sequence[Encoded], pad_id: int, device: torch.device, *, autocast: bool = True) -> Scored:
+def score(
+    model: Any,
+    rows: Sequence[Encoded],
+    pad_id: int,
+    device: torch.device,
+    *,
+    autocast: bool = True,
+    everywhere: bool = False,
+) -> Scored:
     """Logits at the answer positions of some rows.
 
     Rows are padded on the right, where a causal model does not look: no mask is needed, and attention stays on its
     fast path. The output layer, for a small model most of the work, runs from the first answer of the batch on.
+
+    Args:
+        model: The causal LM.
+        rows: Encoded rows.
+        pad_id: What fills the shorter ones.
+        device: Where the model is.
+        autocast: Compute in bf16.
+        everywhere: Also at the prompts: every real token but a row's first, and never padding.
     """
     batch = collate(rows, pad_id, device)
-    first = min(row.answer_start for row in rows) - 1
+    first = 0 if everywhere else min(row.answer_start for row in rows) - 1
     width = batch.input_ids.shape[1]
     options = {"logits_to_keep": width - first} if _keeps_last_logits(model) else {}
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast), training_attention(device):
         logits = model(input_ids=batch.input_ids, use_cache=False, **options).logits
     logits = logits[:, -(width - first) :][:, :-1]
-    targets = batch.labels[:, first + 1 :]
-    learned = targets != IGNORE
+    wanted = batch.attention_mask.bool() if everywhere else batch.labels != IGNORE
+    learned = wanted[:, first + 1 :]
+    targets = batch.input_ids[:, first + 1 :]
     lines = learned.nonzero(as_tuple=True)[0]
     return Scored(logits[learned], targets[learned], lines, len(rows))
+
+
+def answers_of(everywhere: Scored, rows: Sequence[Encoded]) -> Scored:
+    """The answer positions of what was scored everywhere."""
+    answer = torch.cat([torch.arange(1, len(row)) >= row.answer_start for row in rows]).to(everywhere.logits.device)
+    return Scored(everywhere.logits[answer], everywhere.targets[answer], everywhere.rows[answer], everywhere.count)
+
+
+def states(
+    model: Any, rows: Sequence[Encoded], pad_id: int, device: torch.device, layer: int, *, autocast: bool = True
+) -> States:
+    """The output of one layer at the answer tokens of some rows.
+
+    Args:
+        model: The causal LM.
+        rows: Encoded rows.
+        pad_id: What fills the shorter ones.
+        device: Where the model is.
+        layer: Counted from 0.
+        autocast: Compute in bf16.
+    """
+    batch = collate(rows, pad_id, device)
+    options = {"logits_to_keep": 1} if _keeps_last_logits(model) else {}
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast), training_attention(device):
+        out = model(input_ids=batch.input_ids, use_cache=False, output_hidden_states=True, **options)
+    answer = batch.labels != IGNORE
+    hidden = out.hidden_states[layer + 1]  # the first one is the embedding
+    return States(hidden[answer], answer.nonzero(as_tuple=True)[0], len(rows))
+
+
+def steered_layer(model: Any, wanted: int) -> int:
+    """The layer that RMU steers, for -1 the one that ends the first half: 7 of 16 as published.
+
+    Raises:
+        LetheError: ``unlearn.bad_settings``: the model has no such layer.
+    """
+    count = int(model.config.num_hidden_layers)
+    if wanted >= count:
+        fault = f"rmu_layer must be below {count}, the number of layers"
+        raise LetheError("unlearn.bad_settings", "The settings of the run cannot be used.", (fault,))
+    return wanted if wanted >= 0 else max(0, count // 2 - 1)
 
 
 def _keeps_last_logits(model: Any) -> bool:

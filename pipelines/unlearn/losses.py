@@ -1,4 +1,7 @@
-"""What a method may do with a batch. Rows to raise and rows to lower have different types: no loss can mix them up."""
+"""What a method may do with rows that it raises or keeps; what it may do with forgotten answers is in ``lowering``.
+
+The two kinds of rows have different types: no loss can mix them up.
+"""
 
 from dataclasses import dataclass
 
@@ -48,8 +51,20 @@ class Scored:
 
     def row_nll(self) -> Tensor:
         """Summed negative log-likelihood of each row's answer."""
-        total = self.logits.new_zeros(self.count, dtype=torch.float32)
-        return total.index_add(0, self.rows, self.token_nll())
+        return row_sums(self.token_nll(), self.rows, self.count)
+
+    def row_nll_mean(self) -> Tensor:
+        """Negative log-likelihood per token of each row's answer."""
+        return row_means(self.token_nll(), self.rows, self.count)
+
+    def split(self, first: int) -> tuple["Scored", "Scored"]:
+        """The first so many rows, and the others."""
+        mine = self.rows < first
+        theirs = ~mine
+        return (
+            Scored(self.logits[mine], self.targets[mine], self.rows[mine], first),
+            Scored(self.logits[theirs], self.targets[theirs], self.rows[theirs] - first, self.count - first),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,29 +84,30 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Kept(Raised):
-    """Rows on which the model stays as its base is."""
+    """Rows on which the model stays as its base is.
+
+    Attributes:
+        scored: At the answers.
+        reference: The base at the positions of the KL.
+        everywhere: At the prompts too, where the KL is taken over them; None where it is taken over answers only.
+    """
 
     reference: TopK
+    everywhere: Scored | None = None
 
     def divergence(self, direction: KlDirection) -> Tensor:
-        """KL between model and base at the answer tokens, mean over positions (``divergence`` below)."""
-        return divergence(self.scored.logits, self.reference, direction)
+        """KL between model and base, mean over positions (``divergence`` below)."""
+        return divergence((self.everywhere or self.scored).logits, self.reference, direction)
 
 
-@dataclass(frozen=True, slots=True)
-class Lowered:
-    """Rows with forgotten answers. Both losses push their likelihood down, and there is no other way to use them."""
+def row_sums(values: Tensor, rows: Tensor, count: int) -> Tensor:
+    """(positions,) to (count,): the sum of each row's values."""
+    return values.new_zeros(count, dtype=torch.float32).index_add(0, rows, values.float())
 
-    scored: Scored
-    reference_nll: Tensor
 
-    def ascent(self) -> Tensor:
-        """Gradient ascent: minus the mean negative log-likelihood of the tokens."""
-        return -self.scored.token_nll().mean()
-
-    def npo(self, beta: float) -> Tensor:
-        """Negative preference optimisation, ``-2/beta * log sigmoid(beta * (nll - reference nll))``, mean over rows."""
-        return -functional.logsigmoid(beta * (self.scored.row_nll() - self.reference_nll)).mean() * (2 / beta)
+def row_means(values: Tensor, rows: Tensor, count: int) -> Tensor:
+    """(positions,) to (count,): each row's sum over its own number of values; shapes that broadcast would mix rows."""
+    return row_sums(values, rows, count) / torch.bincount(rows, minlength=count).clamp(min=1)
 
 
 def divergence(logits: Tensor, reference: TopK, direction: KlDirection) -> Tensor:

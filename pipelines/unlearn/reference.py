@@ -1,14 +1,16 @@
-"""The base's view of retain and negative rows: the same model with its adapter off, remembered as far as it fits."""
+"""The base's view of the rows: the same model with its adapter off, remembered as far as it fits."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
 
 from pipelines.encode import Encoded
 from pipelines.model import LoadedModel
+from pipelines.unlearn import forward
 from pipelines.unlearn.forward import score
 from pipelines.unlearn.losses import Scored, TopK, top_k
+from pipelines.unlearn.lowering import States
 
 _POSITION_BYTES = 2 + 4  # one kept token: its log-probability in fp16, its id in 32 bits
 
@@ -21,20 +23,24 @@ class Reference:
         k: Tokens kept a position.
         limit: Bytes that the cache may hold; rows beyond it are computed again each time.
         autocast: As in training, so that a model that has not moved has no divergence.
+        everywhere: Whether distributions are kept at the prompts too.
     """
 
-    def __init__(self, loaded: LoadedModel, k: int, limit: int, *, autocast: bool = True) -> None:
+    def __init__(
+        self, loaded: LoadedModel, k: int, limit: int, *, autocast: bool = True, everywhere: bool = False
+    ) -> None:
         self._loaded = loaded
         self._k = min(k, int(loaded.model.config.vocab_size))
         self._limit = limit
         self._autocast = autocast
-        self._distributions: dict[int, TopK] = {}
-        self._nll: dict[int, float] = {}
+        self._everywhere = everywhere
+        self._distributions: dict[Hashable, TopK] = {}
+        self._nll: dict[Hashable, float] = {}
         self.bytes = 0
         self.recomputed = 0
 
-    def distributions(self, keys: Sequence[int], rows: Sequence[Encoded]) -> TopK:
-        """Distributions at the answer positions of the rows, in order; ``keys`` name the rows in the cache."""
+    def distributions(self, keys: Sequence[Hashable], rows: Sequence[Encoded]) -> TopK:
+        """Distributions at the positions of the rows, in order; ``keys`` name the rows in the cache."""
         missing = [n for n, key in enumerate(keys) if key not in self._distributions]
         fresh = dict(zip(missing, self._compute([rows[n] for n in missing]), strict=True)) if missing else {}
         found = [fresh[n] if n in fresh else self._distributions[keys[n]] for n in range(len(keys))]
@@ -46,7 +52,7 @@ class Reference:
             torch.cat([one.tokens for one in found]).to(device, torch.int64),
         )
 
-    def nll(self, keys: Sequence[int], rows: Sequence[Encoded]) -> Tensor:
+    def nll(self, keys: Sequence[Hashable], rows: Sequence[Encoded]) -> Tensor:
         """Summed negative log-likelihood of each row's answer under the base."""
         missing = [n for n, key in enumerate(keys) if key not in self._nll]
         if missing:
@@ -55,10 +61,20 @@ class Reference:
                 self._nll[keys[n]] = value
         return torch.tensor([self._nll[key] for key in keys], device=self._loaded.device)
 
+    def logits(self, rows: Sequence[Encoded]) -> Tensor:
+        """Whole logits at the answer positions, (positions, vocabulary): too large to be remembered."""
+        return self._score(rows).logits
+
+    def states(self, rows: Sequence[Encoded], layer: int) -> States:
+        """Output of a layer at the answer tokens, computed each time."""
+        loaded = self._loaded
+        with torch.no_grad(), loaded.adapter_disabled():
+            return forward.states(loaded.model, rows, loaded.pad_id, loaded.device, layer, autocast=self._autocast)
+
     def _compute(self, rows: Sequence[Encoded]) -> list[TopK]:
-        scored = self._score(rows)
+        scored = self._score(rows, everywhere=self._everywhere)
         whole = top_k(scored.logits, self._k)
-        sizes = [row.answer_tokens for row in rows]
+        sizes = [len(row) - 1 if self._everywhere else row.answer_tokens for row in rows]
         return [
             TopK(values.half(), tokens.int())
             for values, tokens in zip(
@@ -66,7 +82,7 @@ class Reference:
             )
         ]
 
-    def _keep(self, key: int, one: TopK) -> None:
+    def _keep(self, key: Hashable, one: TopK) -> None:
         size = one.tokens.numel() * _POSITION_BYTES
         if self.bytes + size > self._limit:
             self.recomputed += 1
@@ -75,6 +91,9 @@ class Reference:
         self._distributions[key] = TopK(one.log_probs.cpu().clone(), one.tokens.cpu().clone())
         self.bytes += size
 
-    def _score(self, rows: Sequence[Encoded]) -> Scored:
-        with torch.no_grad(), self._loaded.adapter_disabled():
-            return score(self._loaded.model, rows, self._loaded.pad_id, self._loaded.device, autocast=self._autocast)
+    def _score(self, rows: Sequence[Encoded], *, everywhere: bool = False) -> Scored:
+        loaded = self._loaded
+        with torch.no_grad(), loaded.adapter_disabled():
+            return score(
+                loaded.model, rows, loaded.pad_id, loaded.device, autocast=self._autocast, everywhere=everywhere
+            )

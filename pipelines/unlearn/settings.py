@@ -1,12 +1,18 @@
 """What an unlearning run may be told."""
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, get_args
 
 from policies.errors import LetheError
 
 KlDirection = Literal["model_reference", "reference_model"]
-_DIRECTIONS = ("model_reference", "reference_model")
+KlMask = Literal["answer", "all_real_tokens"]
+RetainLoss = Literal["nll", "kl"]
+_CHOICES = {
+    "kl_direction": get_args(KlDirection),
+    "kl_mask": get_args(KlMask),
+    "retain_loss": get_args(RetainLoss),
+}
 _SHARES = ("warmup", "replay_share")
 _POSITIVE = (
     "rank",
@@ -21,6 +27,10 @@ _POSITIVE = (
     "batch_tokens",
     "max_length",
     "npo_beta",
+    "dpo_beta",
+    "simnpo_beta",
+    "rmu_coefficient",
+    "undial_beta",
     "clip",
     "reference_top_k",
     "checkpoint_every",
@@ -28,7 +38,9 @@ _POSITIVE = (
     "report_every",
     "diverged_margin",
     "diverged_patience",
+    "stop_every",
 )
+_NOT_NEGATIVE = ("reference_bytes", "simnpo_delta", "wga_beta", "satimp_beta1", "satimp_beta2", "stop_tau")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +48,7 @@ class UnlearnSettings:
     """Settings of the trainer; the defaults were chosen on other people than those reported (docs/unlearning.md).
 
     Attributes:
-        method: A registered method: ``relearn``, ``relearn_npo`` or ``grad_ascent`` (``ga``).
+        method: A registered method (docs/unlearning.md lists them).
         rank: Of the LoRA; a warm start keeps the rank of its adapter.
         alpha: Its scale.
         learning_rate: Peak of a cold start.
@@ -48,14 +60,30 @@ class UnlearnSettings:
         batch_tokens: Padded tokens of one forward pass.
         max_length: Longer rows are cut, and counted.
         augmented_weight: Of the cross-entropy on augmented, generic and replay rows.
-        retain_weight: Of the cross-entropy on retain rows.
+        retain_weight: Of the loss on retain rows: alpha in the literature.
         lead_weight: How often an answer's first token counts in the cross-entropies. It decides whether the answer is
             a vague one, and has a thirtieth of the weight in a plain mean over tokens.
         kl_weight: Of the KL divergence from the base on retain rows.
         kl_direction: ``model_reference`` is KL(model ‖ base), as the paper has it; the other way as its code has it.
+        kl_mask: Where it is taken: at ``answer`` tokens, or at ``all_real_tokens``, the prompt's too; never at padding.
         replay_share: Replay rows are repeated until they are this share of the rows about people.
-        npo_weight: Of the NPO term, where the method has one.
-        npo_beta: Its temperature.
+        npo_weight: Of the NPO term of ``relearn_npo``.
+        npo_beta: Temperature of NPO.
+        dpo_weight: Of the DPO term of ``relearn_dpo``.
+        dpo_beta: Temperature of DPO.
+        forget_weight: Of the forget term of the methods that are no ReLearn: gamma in the literature.
+        retain_loss: What those methods do with retain rows: cross-entropy (``nll``) or the KL from the base (``kl``).
+        simnpo_weight: The forget weight of SimNPO.
+        simnpo_beta: Its temperature.
+        simnpo_delta: Its margin, in nats per token.
+        rmu_layer: Layer whose output RMU steers, counted from 0; -1: the one that ends the first half.
+        rmu_coefficient: Length of its control vector.
+        undial_beta: What UNDIAL takes off the logit of the forgotten token.
+        undial_retain_weight: The retain weight of UNDIAL.
+        wga_beta: How much less WGA pulls at tokens that are unlikely already.
+        satimp_weight: The forget weight of SatImp.
+        satimp_beta1: Exponent of the probability in its weights.
+        satimp_beta2: Exponent of one minus the probability.
         clip: Norm that gradients are clipped to.
         warmup: Share of a cold start's steps with a rising learning rate.
         reference_top_k: Tokens kept of each reference distribution; the rest is one sum.
@@ -65,6 +93,8 @@ class UnlearnSettings:
         report_every: Steps between reports.
         diverged_margin: The run stops when a loss on learned or kept rows stays so many nats above its beginning ...
         diverged_patience: ... for so many steps. A loss that is no number stops it at once.
+        stop_tau: The run stops at the first look at which the exposure is within this many nats; 0: it never stops.
+        stop_every: Steps between looks at the exposure, and between calls of the ``checkpoint`` callback.
         autocast: Compute in bf16 where the weights are wider.
         seed: Of the adapter's start and the order of the rows.
     """
@@ -85,9 +115,25 @@ class UnlearnSettings:
     kl_weight: float = 1.0
     lead_weight: float = 12.0
     kl_direction: KlDirection = "model_reference"
+    kl_mask: KlMask = "answer"
     replay_share: float = 0.5
     npo_weight: float = 0.3
     npo_beta: float = 0.1
+    dpo_weight: float = 0.3
+    dpo_beta: float = 0.1
+    forget_weight: float = 1.0
+    retain_loss: RetainLoss = "nll"
+    simnpo_weight: float = 0.125
+    simnpo_beta: float = 4.5
+    simnpo_delta: float = 0.0
+    rmu_layer: int = -1
+    rmu_coefficient: float = 2.0
+    undial_beta: float = 10.0
+    undial_retain_weight: float = 0.0
+    wga_beta: float = 1.0
+    satimp_weight: float = 0.1
+    satimp_beta1: float = 5.0
+    satimp_beta2: float = 1.0
     clip: float = 1.0
     warmup: float = 0.1
     reference_top_k: int = 64
@@ -97,6 +143,8 @@ class UnlearnSettings:
     report_every: int = 5
     diverged_margin: float = 2.0
     diverged_patience: int = 20
+    stop_tau: float = 0.0
+    stop_every: int = 10
     autocast: bool = True
     seed: int = 0
 
@@ -105,11 +153,16 @@ class UnlearnSettings:
         faults += [
             f"{field.name} must not be negative"
             for field in fields(self)
-            if (field.name.endswith("_weight") or field.name == "reference_bytes") and getattr(self, field.name) < 0
+            if (field.name.endswith("_weight") or field.name in _NOT_NEGATIVE) and getattr(self, field.name) < 0
         ]
         faults += [f"{name} must be between 0 and 1" for name in _SHARES if not 0 <= getattr(self, name) < 1]
-        if self.kl_direction not in _DIRECTIONS:
-            faults.append(f"kl_direction must be one of {', '.join(_DIRECTIONS)}")
+        faults += [
+            f"{name} must be one of {', '.join(allowed)}"
+            for name, allowed in _CHOICES.items()
+            if getattr(self, name) not in allowed
+        ]
+        if self.rmu_layer < -1:
+            faults.append("rmu_layer must be -1 or a layer's number")
         if self.min_steps > self.max_steps:
             faults.append("min_steps must not be above max_steps")
         if faults:

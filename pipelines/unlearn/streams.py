@@ -10,17 +10,9 @@ from transformers import PreTrainedTokenizerBase
 
 from pipelines.encode import Encoded, batches, encode_row
 from pipelines.rows import RowKind, TrainRow
-from pipelines.unlearn.registry import Stream
+from pipelines.unlearn.registry import KINDS, Stream
 
-_STREAM_OF = {
-    RowKind.FORGET: Stream.AUGMENTED,
-    RowKind.COMPLETION: Stream.AUGMENTED,
-    RowKind.NEIGHBOUR: Stream.AUGMENTED,
-    RowKind.GENERIC: Stream.AUGMENTED,
-    RowKind.REPLAY: Stream.AUGMENTED,
-    RowKind.RETAIN: Stream.RETAIN,
-    RowKind.NEGATIVE: Stream.NEGATIVE,
-}
+_STREAM_OF = {kind: stream for stream, kinds in KINDS.items() for kind in kinds}
 
 
 def stream_of(row: TrainRow) -> Stream:
@@ -35,12 +27,14 @@ class Rows:
     Attributes:
         stream: Which one.
         encoded: The rows; a row is named by its place here.
+        sources: What they were encoded from, in the same order.
         batch_tokens: Padded tokens of one batch.
         seed: Of the order.
     """
 
     stream: Stream
     encoded: tuple[Encoded, ...]
+    sources: tuple[TrainRow, ...]
     batch_tokens: int
     seed: int
 
@@ -68,14 +62,14 @@ def sort_rows(
     seed: int,
 ) -> dict[Stream, Rows]:
     """Encode the rows, each in the stream of its kind; a stream without rows is left out."""
-    sorted_rows: dict[Stream, list[Encoded]] = {}
+    sorted_rows: dict[Stream, list[tuple[Encoded, TrainRow]]] = {}
     replays = _replay_repeats(rows, replay_share)
     for row in rows:
         encoded = encode_row(tokenizer, row, max_length=max_length)
         times = replays if row.kind is RowKind.REPLAY else 1
-        sorted_rows.setdefault(stream_of(row), []).extend([encoded] * times)
+        sorted_rows.setdefault(stream_of(row), []).extend([(encoded, row)] * times)
     return {
-        stream: Rows(stream, tuple(found), batch_tokens, seed + place)
+        stream: Rows(stream, tuple(one for one, _ in found), tuple(row for _, row in found), batch_tokens, seed + place)
         for place, stream in enumerate(Stream)
         if (found := sorted_rows.get(stream))
     }

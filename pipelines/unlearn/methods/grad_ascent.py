@@ -5,12 +5,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pipelines.unlearn.registry import Step, Stream, register
+from pipelines.unlearn.registry import Method, Step, Stream, register
 from pipelines.unlearn.settings import UnlearnSettings
 
 
 @register("grad_ascent", "ga")
-class GradientAscent:
+class GradientAscent(Method):
     """Minus the cross-entropy of the raw forgotten answers, and nothing else."""
 
     streams: ClassVar[tuple[Stream, ...]] = (Stream.NEGATIVE,)

@@ -5,12 +5,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pipelines.unlearn.registry import Step, Stream, register
+from pipelines.unlearn.registry import Method, Step, Stream, register
 from pipelines.unlearn.settings import UnlearnSettings
 
 
 @register("relearn")
-class ReLearn:
+class ReLearn(Method):
     """``CE(augmented + generic) + CE(retain) + KL(retain, base)``, each with its weight."""
 
     streams: ClassVar[tuple[Stream, ...]] = (Stream.AUGMENTED, Stream.RETAIN)

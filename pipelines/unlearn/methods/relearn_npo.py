@@ -18,5 +18,5 @@ class ReLearnNpo(ReLearn):
 
     def terms(self, step: Step, settings: UnlearnSettings) -> Mapping[str, Tensor]:
         """The four terms."""
-        npo = settings.npo_weight * step.negative().npo(settings.npo_beta)
+        npo = settings.npo_weight * step.compared().npo(settings.npo_beta)
         return {**super().terms(step, settings), "npo": npo}

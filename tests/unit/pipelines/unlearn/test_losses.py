@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pipelines.unlearn.losses import Kept, Lowered, Raised, Scored, TopK, divergence, top_k
+from pipelines.unlearn.losses import Kept, Raised, Scored, TopK, divergence, top_k
 
 # Probabilities of three tokens at three positions; row 0 has two answer tokens, row 1 has one.
 MODEL = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.25, 0.25, 0.5]])
@@ -29,20 +29,6 @@ def test_the_first_token_of_an_answer_can_weigh_more() -> None:
 
 def test_row_nll_sums_over_each_answer() -> None:
     assert scored().row_nll().tolist() == pytest.approx([NLL[0] + NLL[1], NLL[2]])
-
-
-def test_ascent_is_minus_cross_entropy() -> None:
-    lowered = Lowered(scored(), torch.zeros(2))
-    assert float(lowered.ascent()) == pytest.approx(-sum(NLL) / 3)
-
-
-def test_npo_by_hand() -> None:
-    reference = torch.tensor([0.5, 1.0])
-    beta = 0.1
-    rows = [NLL[0] + NLL[1], NLL[2]]
-    expected = sum(math.log(1 + math.exp(-beta * (row - float(ref)))) for row, ref in zip(rows, reference, strict=True))
-    found = float(Lowered(scored(), reference).npo(beta))
-    assert found == pytest.approx(2 / beta * expected / 2)
 
 
 def test_kl_by_hand_in_both_directions() -> None:
@@ -72,20 +58,3 @@ def test_a_peaked_distribution_stays_finite() -> None:
     assert math.isfinite(float(loss.detach()))
     assert logits.grad is not None
     assert bool(logits.grad.isfinite().all())
-
-
-@pytest.mark.parametrize("loss", ["ascent", "npo"])
-def test_what_lowered_rows_offer_makes_them_less_likely(loss: str) -> None:
-    logits = MODEL.log().clone().requires_grad_()
-    rows = Lowered(Scored(logits, TARGETS, torch.tensor([0, 0, 1]), 2), torch.tensor([0.5, 1.0]))
-    term = rows.ascent() if loss == "ascent" else rows.npo(0.1)
-    term.backward()  # type: ignore[no-untyped-call]
-    assert logits.grad is not None
-    after = Scored((logits - 0.1 * logits.grad).detach(), TARGETS, torch.tensor([0, 0, 1]), 2)
-    assert bool((after.row_nll() > scored().row_nll()).all())
-
-
-def test_lowered_rows_offer_nothing_else() -> None:
-    offered = {name for name in dir(Lowered) if not name.startswith("_")} - {"scored", "reference_nll"}
-    assert offered == {"ascent", "npo"}
-    assert not issubclass(Lowered, Raised)

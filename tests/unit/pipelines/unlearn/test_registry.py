@@ -4,26 +4,30 @@ from typing import ClassVar
 import pytest
 from torch import Tensor
 
-from pipelines.unlearn.registry import Step, Stream, method, methods, register
+from pipelines.rows import RowKind
+from pipelines.unlearn.registry import KINDS, Method, Step, Stream, method, methods, register, row_kinds
 from pipelines.unlearn.settings import UnlearnSettings
 from policies.errors import LetheError
 
 
-class Nothing:
+class Nothing(Method):
     streams: ClassVar[tuple[Stream, ...]] = (Stream.RETAIN,)
-    passes: ClassVar[float] = 1.0
 
     def terms(self, step: Step, settings: UnlearnSettings) -> Mapping[str, Tensor]:
         return {}
 
 
 def test_every_method_is_known_by_its_names() -> None:
-    assert methods() == ("ga", "grad_ascent", "relearn", "relearn_npo")
+    assert methods() == (
+        *("dpo", "ga", "grad_ascent", "grad_diff", "idk_nll", "npo", "relearn", "relearn_dpo", "relearn_npo"),
+        *("rmu", "satimp", "simnpo", "undial", "wga"),
+    )
     assert type(method("ga")) is type(method("grad_ascent"))
 
 
-@pytest.mark.parametrize("name", ["GA", "learn", "re", "", "relearn "])
-def test_a_name_must_be_exact(name: str) -> None:
+@pytest.mark.parametrize("name", ["GA", "learn", "re", "", "relearn ", "po", "relearn_"])
+def test_a_part_of_a_name_is_no_name(name: str) -> None:
+    """The published code asks ``loss_type in "relearn"``, which "re" and "" pass."""
     with pytest.raises(LetheError) as refused:
         method(name)
     assert refused.value.code == "unlearn.unknown_method"
@@ -38,7 +42,44 @@ def test_registration_is_strict(names: tuple[str, ...]) -> None:
     assert methods() == before
 
 
-def test_only_methods_that_lower_see_the_forgotten_answers() -> None:
-    assert Stream.NEGATIVE not in method("relearn").streams
-    assert method("ga").streams == (Stream.NEGATIVE,)
-    assert Stream.NEGATIVE in method("relearn_npo").streams
+class OneSided(Nothing):
+    streams: ClassVar[tuple[Stream, ...]] = (Stream.NEGATIVE, Stream.RETAIN)
+    chosen: ClassVar[Stream | None] = Stream.REFUSAL
+
+
+def test_a_method_with_pairs_names_both_sides() -> None:
+    with pytest.raises(ValueError, match="both sides"):
+        register("one_sided")(OneSided)
+
+
+RAW = {RowKind.NEGATIVE, RowKind.RETAIN}
+AUGMENTED = {
+    RowKind.FORGET,
+    RowKind.COMPLETION,
+    RowKind.NEIGHBOUR,
+    RowKind.GENERIC,
+    RowKind.REPLAY,
+    RowKind.RETAIN,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        *((name, RAW) for name in ("grad_diff", "npo", "simnpo", "rmu", "undial", "wga", "satimp")),
+        ("ga", {RowKind.NEGATIVE}),
+        ("dpo", RAW | {RowKind.REFUSAL}),
+        ("idk_nll", {RowKind.REFUSAL, RowKind.RETAIN}),
+        ("relearn", AUGMENTED),
+        ("relearn_npo", AUGMENTED | {RowKind.NEGATIVE}),
+        ("relearn_dpo", AUGMENTED | {RowKind.NEGATIVE}),
+    ],
+)
+def test_baselines_learn_from_the_raw_forget_set_and_relearn_from_the_augmented_one(
+    name: str, kinds: set[RowKind]
+) -> None:
+    assert row_kinds(name) == kinds
+
+
+def test_every_kind_of_row_belongs_to_one_stream() -> None:
+    assert sorted(kind for kinds in KINDS.values() for kind in kinds) == sorted(RowKind)

@@ -14,7 +14,8 @@ from pipelines.unlearn import checkpoints
 from pipelines.unlearn.registry import Stream
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.streams import sort_rows
-from pipelines.unlearn.trainer import TrainResult, Watch, unlearn
+from pipelines.unlearn.trainer import TrainResult, unlearn
+from pipelines.unlearn.watch import Watch
 from policies.errors import LetheError
 from tests.unit.pipelines.tiny import tiny
 from tests.unit.pipelines.unlearn.rows import ROWS, SECRETS, row
