@@ -109,6 +109,9 @@ ERRORS: dict[str, ErrorKind] = {
     "adapter.not_loadable": ErrorKind(
         409, "Check that the adapter was trained on this base; import or train it again."
     ),
+    "verify.benign_not_benign": ErrorKind(
+        422, "Leave the rows named in the details out of the benign data: they are about somebody who is forgotten."
+    ),
     "verify.bad_logits": ErrorKind(
         422, "The model has diverged or its weights are damaged: train again with a lower learning rate."
     ),
