@@ -78,7 +78,7 @@ def token_differences(control: LoadedModel, base: LoadedModel) -> tuple[str, ...
     ours, theirs = control.tokenizer, base.tokenizer
     checks = {
         "vocabulary": ours.get_vocab() == theirs.get_vocab(),
-        "rules of cutting words": _rules(ours) == _rules(theirs),
+        "rule of cutting words": _rules(ours) == _rules(theirs),
         "end token": ours.eos_token_id == theirs.eos_token_id,
         "chat template": control.chat_template_digest == base.chat_template_digest,
     }
