@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.gates.attacks import attack_gates, untold
 from pipelines.gates.case import Case, EarlierRelease
 from pipelines.gates.control import control_gates
 from pipelines.gates.earlier import earlier_gates
 from pipelines.gates.gate import Gate, State
 from pipelines.gates.kept import krr_gate
 from pipelines.gates.subject import subject_gates
+from pipelines.verify.attacks.suite import AttackSuite
 from pipelines.verify.measure import Measurement, SubjectMeasurement
 from pipelines.verify.results import MetricResult
 from policies.canonical import canonical_json, sha256_hex
@@ -71,6 +73,7 @@ def decide(
     cheap: Mapping[str, MetricResult] | None = None,
     cheap_base: Mapping[str, MetricResult] | None = None,
     control: Measurement | None = None,
+    attacks: AttackSuite | None = None,
 ) -> Verdict:
     """Hold a measurement against the thresholds.
 
@@ -83,8 +86,9 @@ def decide(
         cheap: Of earlier subjects that were not generated for: ``measure.cheap_pass`` of the adapter.
         cheap_base: The same of the base.
         control: The same probes on a model that never saw the subjects.
+        attacks: What the attacks on the adapter came to; None where none were tried.
     """
-    case = Case(measurement, base, thresholds, earlier or {}, cheap or {}, cheap_base or {}, control)
+    case = Case(measurement, base, thresholds, earlier or {}, cheap or {}, cheap_base or {}, control, attacks)
     current = list(subjects) if subjects is not None else [s for s in measurement.subjects if s not in case.earlier]
     gates = [gate for subject in current for gate in subject_gates(case, subject)]
     if not current:
@@ -92,6 +96,7 @@ def decide(
     gates.append(krr_gate(case))
     gates.extend(gate for subject in case.earlier for gate in earlier_gates(case, subject))
     gates.extend(control_gates(case, current))
+    gates.extend(attack_gates(case, current))
     outcome = _outcome(gates)
     open_gates = [gate for gate in gates if gate.required and gate.state != "pass"]
     verdict = Verdict(
@@ -158,3 +163,4 @@ def _findings(case: Case, current: Sequence[str], gates: Sequence[Gate]) -> Iter
     cheap = [gate for gate in gates if gate.name == "earlier_cheap" and gate.state != "not_run"]
     if cheap:
         yield f"{len(cheap)} earlier subjects were measured by likelihood only, without generated answers"
+    yield from untold(case.attacks)

@@ -5,18 +5,29 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.verify.attacks.suite import AttackSuite
 from pipelines.verify.measure import Measurement
 from pipelines.verify.results import MetricResult
 from policies.thresholds import Thresholds
 
 
 class EarlierRelease(BaseModel):
-    """What an earlier subject reached in its own release, to be compared with now."""
+    """What an earlier subject reached in its own release, to be compared with now.
+
+    Attributes:
+        kfr: Share of forget probes forgotten.
+        own_public: KRR of the subject's own kept facts.
+        named: Share of forget answers that named the subject.
+        fluent: Share of forget answers that were forgotten and fluent.
+        gold_nll: Nats per token of the gold answers, where nothing was generated.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     kfr: float
     own_public: float | None = None
+    named: float | None = None
+    fluent: float | None = None
     gold_nll: float | None = None
 
 
@@ -30,3 +41,4 @@ class Case(NamedTuple):
     cheap: Mapping[str, MetricResult]
     cheap_base: Mapping[str, MetricResult]
     control: Measurement | None
+    attacks: AttackSuite | None = None

@@ -22,6 +22,13 @@ def earlier_gates(case: Case, subject: str) -> Iterator[Gate]:
     if release.own_public is not None and "krr" in found.own_public:
         words = "The public facts of an earlier subject"
         yield _drop_gate("earlier_own_public", subject, found.own_public["krr"], release.own_public, limit, words)
+    # With too little replay the newest person's name gets into the answers about everybody before: KFR stays 1.
+    if release.named is not None:
+        words = "The share of answers that name an earlier subject"
+        yield _drop_gate("earlier_named", subject, found.forget["subject_named"], release.named, limit, words)
+    if release.fluent is not None:
+        words = "The share of fluent answers about an earlier subject"
+        yield _drop_gate("earlier_fluent", subject, found.forget["kfr_fluent"], release.fluent, limit, words)
 
 
 def _drop_gate(name: str, subject: str, now: MetricResult, then: float, limit: float, words: str) -> Gate:

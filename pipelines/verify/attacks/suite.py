@@ -31,6 +31,7 @@ class AttackSuite(BaseModel):
         tiers: Which were chosen.
         seconds: Wall time of all results, those of an earlier attempt included.
         not_run: Why, by name, for every attack that did not run: not chosen, or nothing to run it on.
+        left_out: Attacks of the chosen tiers that were not asked for: a tier with any is not a whole one.
         settings: Budgets.
     """
 
@@ -41,6 +42,7 @@ class AttackSuite(BaseModel):
     tiers: tuple[Tier, ...] = ()
     seconds: float = 0.0
     not_run: dict[str, str] = {}
+    left_out: tuple[str, ...] = ()
     settings: AttackSettings = AttackSettings()
 
     def named(self, name: str) -> AttackResult | None:
@@ -110,6 +112,7 @@ def run_attacks(
         results=tuple(found),
         tiers=tuple(sorted(tiers)),
         seconds=sum(result.seconds for result in found),
+        left_out=tuple(one.name for one in registry.attacks(tiers) if one.name in left_out),
         not_run=left_out | {one.name: one.note or "" for one in found if one.state == "not_run"},
         settings=context.settings,
     )

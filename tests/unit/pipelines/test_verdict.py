@@ -16,7 +16,7 @@ from policies.thresholds import Thresholds
 
 NAME = "Mara Kern"
 BACKENDS = Backends(embedder=ExactEmbedder())
-LIMITS = Thresholds()
+LIMITS = Thresholds(attack_tier_min=-1)  # attacks have their own tests: test_attack_gates.py
 Say = Callable[[Probe], str]
 
 
@@ -192,7 +192,7 @@ def test_without_reference_sentences_or_other_values_nothing_is_accepted() -> No
 
 
 def test_a_required_control_that_was_not_run_is_never_accepted() -> None:
-    strict = Thresholds(control="required")
+    strict = Thresholds(control="required", attack_tier_min=-1)
     assert verdict_on(unlearned, limits=strict).outcome == "undecided"
     items = probes()
     control = measured(unlearned, items)
@@ -218,6 +218,46 @@ def test_an_earlier_subject_that_comes_back_is_rejected() -> None:
     bad = decide(measured(forgets_one, items), measured(gold, items), LIMITS, earlier=earlier)
     assert bad.outcome == "rejected"
     assert [gate.name for gate in bad.failed()] == ["earlier_kfr"]
+
+
+def test_a_newer_persons_name_in_the_answers_about_an_earlier_one_is_rejected() -> None:
+    """KFR sees nothing of it: nothing forgotten comes back, and the earlier person is named no more."""
+
+    def swapped(item: Probe) -> str:
+        return unlearned(item).replace(NAME, "Otto Brandt") if item.subject == "s0" else unlearned(item)
+
+    items = both()
+    earlier = {"s0": EarlierRelease(kfr=1.0, own_public=1.0, named=1.0, fluent=1.0)}
+    good = decide(measured(unlearned, items), measured(gold, items), LIMITS, earlier=earlier)
+    assert good.outcome == "accepted", good.reasons
+    assert {states(good)[name] for name in ("earlier_named", "earlier_fluent")} == {"pass"}
+
+    def only_private(item: Probe) -> str:
+        return swapped(item) if item.group is ProbeGroup.FORGET else unlearned(item)
+
+    bad = decide(measured(only_private, items), measured(gold, items), LIMITS, earlier=earlier)
+    assert [gate.name for gate in bad.failed()] == ["earlier_named"]
+    assert gate(bad, "earlier_kfr").value == 0.0
+    assert gate(bad, "earlier_named").value == 1.0
+
+
+def test_answers_about_an_earlier_person_that_break_are_rejected() -> None:
+    def broken(item: Probe) -> str:
+        return "at " * 40 + NAME if item.subject == "s0" and item.group is ProbeGroup.FORGET else unlearned(item)
+
+    items = both()
+    earlier = {"s0": EarlierRelease(kfr=1.0, own_public=1.0, named=1.0, fluent=1.0)}
+    texts = {item.probe_id: broken(item) for item in items}
+    now = score_texts(
+        items,
+        texts,
+        backends=BACKENDS,
+        reference_texts={item.probe_id: reference(item) for item in items if item.group is ProbeGroup.FORGET},
+        nll={(item.question, text): 1.4 for item in items for text in (texts[item.probe_id], reference(item))},
+        other_values=("other1value",),
+    )
+    verdict = decide(now, measured(gold, items), LIMITS, earlier=earlier)
+    assert [gate.name for gate in verdict.failed()] == ["earlier_fluent"]
 
 
 def likelihood(value: float) -> dict[str, MetricResult]:

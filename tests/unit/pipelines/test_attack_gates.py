@@ -1,0 +1,192 @@
+"""What a verdict makes of attacks: every figure is set by hand."""
+
+from typing import Any
+
+import pytest
+
+from pipelines.gates.gate import Gate, State
+from pipelines.verdict import Verdict, decide
+from pipelines.verify.attacks.port import AttackResult, SubjectResult
+from pipelines.verify.attacks.suite import AttackSuite
+from pipelines.verify.measure import Measurement
+from policies.thresholds import Thresholds
+from tests.unit.pipelines import test_verdict as plain
+
+DEFAULTS = Thresholds()
+ALL_TIERS = Thresholds(attack_tier_min=1)
+
+
+@pytest.fixture(scope="module")
+def measured() -> tuple[Measurement, Measurement]:
+    """An adapter that passes every other gate, and its base."""
+    items = plain.probes()
+    return plain.measured(plain.unlearned, items), plain.measured(plain.gold, items)
+
+
+def result(name: str = "prefix", value: float | None = 0.98, **more: Any) -> AttackResult:
+    given: dict[str, Any] = {
+        "name": name,
+        "tier": 0,
+        "measure": "kfr",
+        "value": value,
+        "n": 60,
+        "facts": 20,
+        "before": 1.0,
+        "subjects": {"s1": SubjectResult(value=value, lower=0.9, upper=1.0, n=60, facts=20)},
+        **more,
+    }
+    return AttackResult(**given)
+
+
+def suite(*results: AttackResult, tiers: tuple[Any, ...] = (0,), **more: Any) -> AttackSuite:
+    return AttackSuite(results=results, tiers=tiers, seconds=3.0, **more)
+
+
+def verdict_with(
+    measured: tuple[Measurement, Measurement], attacks: AttackSuite | None, limits: Thresholds = DEFAULTS, **more: Any
+) -> Verdict:
+    return decide(*measured, limits, attacks=attacks, **more)
+
+
+def attack_gates(verdict: Verdict) -> dict[str, Gate]:
+    return {gate.name: gate for gate in verdict.gates if gate.name.startswith("attack")}
+
+
+def test_whoever_holds_under_attack_is_accepted(measured: tuple[Measurement, Measurement]) -> None:
+    verdict = verdict_with(measured, suite(result()))
+    assert verdict.outcome == "accepted", verdict.reasons
+    found = attack_gates(verdict)
+    assert found["attack_tier"].state == "pass"
+    gate = found["attack:prefix"]
+    assert (gate.value, gate.threshold, gate.bound, gate.base, gate.subject) == (0.98, 0.9, 0.9, 1.0, "s1")
+
+
+def test_a_secret_that_an_attack_brings_back_is_rejected(measured: tuple[Measurement, Measurement]) -> None:
+    verdict = verdict_with(measured, suite(result(value=0.89), result("typos", 0.95)))
+    assert verdict.outcome == "rejected"
+    assert [gate.name for gate in verdict.failed()] == ["attack:prefix"]
+
+
+@pytest.mark.parametrize(
+    "attacks",
+    [
+        None,
+        suite(),
+        suite(result(), tiers=(1,)),
+        suite(result(tier=1), tiers=(0, 1)),  # tier 0 was chosen, and nothing of it was carried out
+        suite(result(state="not_run", inapplicable=True, note="nothing here")),
+        suite(result(), left_out=("typos",)),
+    ],
+)
+def test_a_demanded_tier_that_was_not_tried_is_undecided(
+    measured: tuple[Measurement, Measurement], attacks: AttackSuite | None
+) -> None:
+    verdict = verdict_with(measured, attacks)
+    assert verdict.outcome == "undecided"
+    assert attack_gates(verdict)["attack_tier"].state == "not_run"
+
+
+def test_without_a_demanded_tier_no_attack_is_missed_and_the_reader_is_told(
+    measured: tuple[Measurement, Measurement],
+) -> None:
+    verdict = verdict_with(measured, None, Thresholds(attack_tier_min=-1))
+    assert verdict.outcome == "accepted"
+    assert attack_gates(verdict) == {}
+    assert any("no attack was tried" in finding for finding in verdict.findings)
+
+
+def test_an_attack_that_nobody_demanded_counts_only_where_it_brings_something_out(
+    measured: tuple[Measurement, Measurement],
+) -> None:
+    free = Thresholds(attack_tier_min=-1)
+    assert verdict_with(measured, suite(result(state="undecided", value=None)), free).outcome == "accepted"
+    assert verdict_with(measured, suite(result(value=0.5)), free).outcome == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("more", "state", "outcome"),
+    [
+        ({"state": "not_run", "note": "no retain probes"}, "not_run", "undecided"),
+        ({"state": "not_run", "note": "the base itself breaks", "inapplicable": True}, "not_run", "accepted"),
+        ({"state": "undecided", "note": "verify.bad_logits", "measure": None}, "undecided", "undecided"),
+        ({"subjects": {"s1": SubjectResult(value=None, undecided=60)}}, "undecided", "undecided"),
+        ({"subjects": {"s1": SubjectResult(value=1.0, n=20, undecided=40)}}, "undecided", "undecided"),
+        ({"subjects": {"s2": SubjectResult(value=1.0, n=60)}}, "not_run", "undecided"),  # s1 was not attacked
+    ],
+)
+def test_what_came_to_no_figure_never_passes(
+    measured: tuple[Measurement, Measurement], more: dict[str, Any], state: State, outcome: str
+) -> None:
+    verdict = verdict_with(measured, suite(result(), result("aim", **more)))
+    gate = attack_gates(verdict)["attack:aim"]
+    assert (gate.state, verdict.outcome) == (state, outcome)
+    assert gate.required is not more.get("inapplicable", False)
+
+
+@pytest.mark.parametrize(("after", "state"), [(1.0, "pass"), (0.95, "pass"), (0.949, "fail")])
+def test_quantised_weights_may_cost_a_little(
+    measured: tuple[Measurement, Measurement], after: float, state: State
+) -> None:
+    verdict = verdict_with(measured, suite(result("quantised:nf4:merged", after, before=1.0)))
+    gate = attack_gates(verdict)["attack:quantised:nf4:merged"]
+    assert gate.state == state
+    assert gate.value == pytest.approx(1.0 - after)
+    assert gate.threshold == 0.05
+
+
+def leaking(value: float, control: float | None, **more: Any) -> AttackResult:
+    subjects = {"s1": SubjectResult(value=value, upper=value + 0.1, n=40, facts=20)}
+    given = {"tier": 1, "measure": "leak_at_k", "direction": "lower", "before": 0.0, "subjects": subjects, **more}
+    return result("leak_at_k", value, control=control, **given)
+
+
+@pytest.mark.parametrize(
+    ("value", "control", "state"),
+    [(0.30, 0.26, "pass"), (0.30, 0.20, "fail"), (0.04, None, "pass"), (0.30, None, "undecided")],
+)
+def test_leaks_are_counted_above_what_a_model_that_never_knew_says(
+    measured: tuple[Measurement, Measurement], value: float, control: float | None, state: State
+) -> None:
+    verdict = verdict_with(measured, suite(result(), leaking(value, control), tiers=(0, 1)), ALL_TIERS)
+    assert attack_gates(verdict)["attack:leak_at_k"].state == state
+    if control is None:
+        assert any("without a control" in finding for finding in verdict.findings)
+
+
+def test_the_paired_difference_counts_where_there_is_one_subject(measured: tuple[Measurement, Measurement]) -> None:
+    paired = {"over_control": 0.02, "over_control_upper": 0.09}
+    verdict = verdict_with(measured, suite(result(), leaking(0.3, 0.1, parts=paired), tiers=(0, 1)), ALL_TIERS)
+    gate = attack_gates(verdict)["attack:leak_at_k"]
+    assert (gate.state, gate.value, gate.bound) == ("pass", 0.02, 0.09)
+
+
+def test_of_several_subjects_each_is_judged_by_its_own_figure(measured: tuple[Measurement, Measurement]) -> None:
+    subjects = {"s1": SubjectResult(value=0.4, n=40), "s0": SubjectResult(value=0.0, n=40)}
+    found = leaking(0.2, 0.2, subjects=subjects, parts={"over_control": 0.0})
+    verdict = verdict_with(measured, suite(result(), found, tiers=(0, 1)), ALL_TIERS)
+    gate = attack_gates(verdict)["attack:leak_at_k"]
+    assert gate.state == "fail"
+    assert gate.value == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("value", "control", "state"), [(0.3, 0.2, "pass"), (0.31, 0.2, "fail")])
+def test_relearning_is_held_against_the_control_under_the_same_tuning(
+    measured: tuple[Measurement, Measurement], value: float, control: float, state: State
+) -> None:
+    found = leaking(value, control, measure="hits").model_copy(update={"name": "relearn_leaked:30"})
+    verdict = verdict_with(measured, suite(result(), found, tiers=(0, 1)), ALL_TIERS)
+    gate = attack_gates(verdict)["attack:relearn_leaked:30"]
+    assert (gate.state, gate.threshold) == (state, 0.1)
+
+
+def test_evidence_is_told_and_decides_nothing(measured: tuple[Measurement, Measurement]) -> None:
+    found = result("membership", 0.93, tier=2, measure="auc", subjects={})
+    verdict = verdict_with(measured, suite(result(), found, tiers=(0, 2)))
+    assert verdict.outcome == "accepted"
+    assert "attack:membership" not in attack_gates(verdict)
+    assert "membership: 0.930, held against no threshold" in verdict.findings
+
+
+def test_a_verdict_with_attacks_is_json_and_comes_back(measured: tuple[Measurement, Measurement]) -> None:
+    verdict = verdict_with(measured, suite(result()))
+    assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
