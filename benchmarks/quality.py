@@ -19,8 +19,9 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.augment.replay import REPLAY_BUDGET
 from pipelines.augment.settings import AugmentSettings
-from pipelines.studies.world import REPLAY_BUDGET, Case, Outcome, erase, open_world, prepare
+from pipelines.studies.world import Case, Outcome, erase, holding, open_world, prepare
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.verdict import EarlierRelease
 from pipelines.verify.backends import Backends
@@ -81,7 +82,18 @@ def main() -> None:
     for number in range(args.first, args.first + args.erase):
         case = prepare(world, number, gone, amounts, settings.seed)
         out = args.home / "runs" / f"{os.getpid()}-{number}"
-        outcome = erase(world, case, gone, earlier, settings, budget=args.replay, start=start, out=out, judges=judges)
+        outcome = erase(
+            world,
+            case,
+            gone,
+            earlier,
+            settings,
+            budget=args.replay,
+            start=start,
+            out=out,
+            judges=judges,
+            scores=holding(outcomes[-1]) if outcomes else None,
+        )
         outcomes.append(outcome)
         if not args.json:
             show(outcome, samples=args.samples)

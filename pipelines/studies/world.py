@@ -18,6 +18,7 @@ from pipelines.augment.augmented import AugmentedSet, as_replay, in_turn
 from pipelines.augment.leak import LeakCheck, secrets_from_records
 from pipelines.augment.probes import excluded_questions, probes_from_corpus
 from pipelines.augment.questions import NEUTRAL_NOUN, name_in, topic
+from pipelines.augment.replay import OWN_BUDGET, REPLAY_KEPT, choose_replay, rows_about_people
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.template import TemplateAugmenter
 from pipelines.base.settings import BaseSettings
@@ -44,9 +45,6 @@ from policies.thresholds import Thresholds
 
 KEPT_CATEGORIES = ("public.*",)
 KEY = b"study key, no installation's"  # digests of invented people are compared with nobody's
-REPLAY_BUDGET = 600
-REPLAY_KEPT = 300
-OWN_BUDGET = 300  # these three as in services/unlearning/operations.py
 
 
 @dataclass(frozen=True)
@@ -206,16 +204,32 @@ def earlier_secrets(gone: Sequence[Case], names: Sequence[str]) -> list[Secret]:
     return [replace(one, allowed=(*names, *one.allowed)) for case in gone for one in case.secrets]
 
 
-def run_rows(case: Case, gone: Sequence[Case], budget: int, seed: int) -> list[TrainRow]:
-    """The rows of this person's run, with what it replays of those before: vague answers, and own public facts."""
+def run_rows(
+    case: Case, gone: Sequence[Case], budget: int, seed: int, scores: Mapping[str, float | None] | None = None
+) -> list[TrainRow]:
+    """The rows of this person's run, with what it replays of those before: vague answers, and own public facts.
+
+    Args:
+        case: Whose run.
+        gone: Who was forgotten before.
+        budget: Replay rows of all of them together (``pipelines.augment.replay``).
+        seed: Of the samples.
+        scores: How well those before hold; who has no score comes first.
+    """
     check = LeakCheck([*case.secrets, *earlier_secrets(gone, case.names)])
-    kept = [row for one in gone for row in as_replay(one.augmented.rows, REPLAY_KEPT, seed)]
+    kept = {one.subject: [row for row in kept_rows(one, seed) if not check.row_leaks(row)] for one in gone}
     own = [[row for row in own_public(one) if not check.row_leaks(row)] for one in gone]
+    new = rows_about_people(case.augmented.rows)
     return [
         *case.augmented.rows,
-        *as_replay([row for row in kept if not check.row_leaks(row)], budget, seed),
+        *choose_replay(kept, budget=budget, new_rows=new, scores=scores or {}, seed=seed),
         *in_turn(own, OWN_BUDGET, random.Random(seed)),  # noqa: S311 - a sample, not a key
     ]
+
+
+def kept_rows(case: Case, seed: int) -> tuple[TrainRow, ...]:
+    """The rows that an installation seals of a person for later runs."""
+    return as_replay(case.augmented.rows, REPLAY_KEPT, seed)
 
 
 def own_public(case: Case) -> list[TrainRow]:
@@ -287,6 +301,17 @@ def ratio(new: float | None, old: float | None) -> float | None:
     return None if new is None or not old else new / old
 
 
+def holding(outcome: Outcome) -> dict[str, float | None]:
+    """How well everyone holds after an erasure, for the choice of the next one's replay: see ``score``."""
+    return {subject: score(line) for subject, line in outcome.table.items()}
+
+
+def score(line: Mapping[str, float | None]) -> float | None:
+    """The lower of KFR and share of answers that name the person; None where either is not known."""
+    found = [line.get("kfr"), line.get("named")]
+    return None if None in found else min(value for value in found if value is not None)
+
+
 def _value(found: Mapping[str, MetricResult], key: str) -> float | None:
     return found[key].value if key in found else None
 
@@ -302,6 +327,7 @@ def erase(
     start: Path | None,
     out: Path,
     judges: Backends,
+    scores: Mapping[str, float | None] | None = None,
 ) -> Outcome:
     """Train, measure, decide.
 
@@ -315,12 +341,13 @@ def erase(
         start: Adapter of the last release; None is the bare base.
         out: Working directory of the run.
         judges: Keep one object for a whole study.
+        scores: How well those in ``gone`` hold: who holds worst is replayed first.
 
     Raises:
         LetheError: As ``pipelines.unlearn.trainer.unlearn`` and ``pipelines.verify.measure.measure``.
     """
     secrets = [*case.secrets, *earlier_secrets(gone, case.names)]
-    rows = run_rows(case, gone, budget, settings.seed)
+    rows = run_rows(case, gone, budget, settings.seed, scores)
     trained = unlearn(world.loaded, rows, secrets, settings, out_dir=out, start_from=start)
     began = time.monotonic()
     probes = probes_now(case, gone)
