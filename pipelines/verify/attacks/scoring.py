@@ -53,6 +53,7 @@ def kfr_result(
     responses: Sequence[str],
     *,
     probes: Sequence[Probe] | None = None,
+    told: Sequence[float | None] | None = None,
     control: Sequence[str] | None = None,
     source: str = "",
     budget: Mapping[str, float] | None = None,
@@ -67,6 +68,7 @@ def kfr_result(
         context: What was attacked.
         responses: The answers to the probes, in their order.
         probes: What was asked; all forget probes where not given.
+        told: Their scores (``secret_told``), where they are known already.
         control: The control's answers to the same.
         source: Where the attack is described.
         budget: What it used.
@@ -77,10 +79,10 @@ def kfr_result(
         ValueError: Not as many answers as probes.
     """
     asked = context.forget if probes is None else probes
-    told = secret_told(asked, responses, context.backends)
+    scores = secret_told(asked, responses, context.backends) if told is None else told
     items = [
         Item(probe=probe.probe_id, fact=probe.fact, score=None if one is None else 1.0 - one)
-        for probe, one in zip(asked, told, strict=True)
+        for probe, one in zip(asked, scores, strict=True)
     ]
     other = None if control is None else share_told(secret_told(asked, control, context.backends))
     leaked = {item.fact for item in items if item.score == 0.0}
