@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from pipelines.verify import bounds
-from pipelines.verify.teacher_forced import TokenScores
+from pipelines.verify.token_scores import TokenScores
 from policies.errors import LetheError
 
 State = Literal["equivalent", "under_unlearned", "over_unlearned", "undecided"]

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 
 from pipelines.augment.wording import words as folded_words
@@ -72,26 +73,47 @@ def repeated_4grams(answers: Sequence[Answer], seed: int = 0) -> MetricResult:
     return results.share("repeated_4grams", items, direction="lower", source=SOURCE, seed=seed)
 
 
-def distinct(answers: Sequence[Answer], n: int) -> MetricResult:
-    """Distinct n-grams per n-gram over all answers together: low where every answer is the same template."""
-    grams = [gram for a in answers for gram in _ngrams(tokens(a.response), n)]
-    return MetricResult(
+def distinct(answers: Sequence[Answer], n: int, seed: int = 0) -> MetricResult:
+    """Distinct n-grams per n-gram over all answers together: low where every answer is the same template.
+
+    An n-gram that stands c times counts 1/c wherever it stands, so that each answer has a share in the figure and facts
+    can be resampled (with the counts of the whole set: the bound tells which answers carry the figure, no more).
+    """
+    grams = [_ngrams(tokens(a.response), n) for a in answers]
+    counts = Counter(gram for own in grams for gram in own)
+    shares = [sum(1 / counts[gram] for gram in own) for own in grams]
+    items = tuple(
+        Item(probe=a.probe, fact=a.fact, score=share / len(own) if own else None)
+        for a, own, share in zip(answers, grams, shares, strict=True)
+    )
+    base = MetricResult(
         name=f"distinct_{n}",
-        value=len(set(grams)) / len(grams) if grams else None,
-        n=len(answers),
-        facts=len({a.fact for a in answers}),
+        n=len(results.scored(items)),
+        undecided=sum(item.score is None for item in items),
         direction="higher",
         source=SOURCE,
-        note="over all answers together; no bound",
+        note="over all answers together",
+        items=items,
     )
+    if not counts:
+        return base.model_copy(update={"state": "undecided", "note": f"no answer has {n} words"})
+    facts = [a.fact for a, own in zip(answers, grams, strict=True) if own]
+    update: dict[str, object] = {"value": len(counts) / counts.total(), "facts": len(set(facts))}
+    if len(set(facts)) > 1:
+        found = bounds.ratio_bounds(
+            facts,
+            [share for share, own in zip(shares, grams, strict=True) if own],
+            [float(len(own)) for own in grams if own],
+            seed=bounds.seed_of(base.name, seed),
+        )
+        update |= {"lower": found.lower, "upper": found.upper, "bound_method": found.method}
+    return base.model_copy(update=update)
 
 
-def length(answers: Sequence[Answer]) -> MetricResult:
+def length(answers: Sequence[Answer], seed: int = 0) -> MetricResult:
     """Mean words per answer. Answers of another length cannot be compared by LS."""
-    items = tuple(Item(probe=a.probe, fact=a.fact, score=float(len(tokens(a.response)))) for a in answers)
-    mean = sum(item.score or 0.0 for item in items) / len(items) if items else None
-    facts = len({item.fact for item in items})
-    return MetricResult(name="length_words", value=mean, n=len(items), facts=facts, source=SOURCE, items=items)
+    items = [Item(probe=a.probe, fact=a.fact, score=float(len(tokens(a.response)))) for a in answers]
+    return results.mean("length_words", items, direction="none", source=SOURCE, seed=seed)
 
 
 def subject_named(answers: Sequence[Answer], seed: int = 0) -> MetricResult:

@@ -1,21 +1,22 @@
-"""Measure a model on its probes: one pass of batched generation, one of scoring, every metric from the same answers.
+"""Measure a model on its probes: one pass of batched generation, one of teacher forcing, every metric from these.
 
 The result is JSON with ids and figures only. The texts are returned beside it, for the sealed store.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.rows import Probe, ProbeGroup
-from pipelines.verify import bounds, metrics, results
+from pipelines.verify import metrics, results
 from pipelines.verify.answers import Answer, answer_of
 from pipelines.verify.backends import Backends
 from pipelines.verify.kfr_krr import Coverage, coverages
+from pipelines.verify.likelihoods import Compared, Likelihoods, Twins, likelihoods
 from pipelines.verify.metrics import Context, Group
 from pipelines.verify.results import Item, MetricResult
 from pipelines.verify.values import ValueIndex
@@ -67,10 +68,15 @@ class Measurement(BaseModel):
 
 
 class Measured(NamedTuple):
-    """A measurement, and the answers by probe id: those are personal data and go to the sealed store only."""
+    """A measurement, the answers by probe id, and the likelihoods.
+
+    The answers are personal data and go to the sealed store only. The base's likelihoods can be given to the
+    measurement of its adapter.
+    """
 
     measurement: Measurement
     texts: dict[str, str]
+    likelihoods: Likelihoods | None = None
 
 
 def measure(
@@ -81,6 +87,10 @@ def measure(
     which: Literal["adapter", "base"] = "adapter",
     reference_texts: Reference = (),
     other_values: Iterable[str] | ValueIndex = (),
+    twins: Twins | None = None,
+    control: "LoadedModel | None" = None,
+    base: Likelihoods | None = None,
+    likelihood: bool = True,
     settings: MeasureSettings | None = None,
     progress: Progress | None = None,
 ) -> Measured:
@@ -94,11 +104,16 @@ def measure(
         reference_texts: Well-formed hedged sentences that neither base nor augmenter used: by probe id, or a list
             that is dealt to the forget probes in order.
         other_values: Private values of everybody else.
+        twins: Wrong answers of the same form, by probe id (``pipelines.verify.twins``); without them truth ratio and
+            RelEx are not run.
+        control: A model that never saw the subjects; without one GenEx is not run.
+        base: The base's likelihoods on the same probes, from its own ``Measured``; otherwise they are computed.
+        likelihood: Whether to teacher-force the gold answers too; without, likelihood metrics are not run.
         settings: Of generation and bounds.
         progress: Told stage, done, total.
 
     Raises:
-        LetheError: ``verify.no_probes`` or ``verify.model_unavailable``.
+        LetheError: ``verify.no_probes``, ``verify.model_unavailable`` or ``verify.bad_logits``.
     """
     from pipelines import generation
 
@@ -120,6 +135,7 @@ def measure(
     asked = [(p.question, texts[p.probe_id]) for p in forget]
     asked += [(p.question, reference[p.probe_id]) for p in forget if p.probe_id in reference]
     nll = base_nll(loaded, asked, settings=chosen)
+    compared = _compare(loaded, probes, which, twins, control, base, chosen) if likelihood else None
     likely = time.perf_counter()
     measurement = score_texts(
         probes,
@@ -129,6 +145,7 @@ def measure(
         reference_texts=reference,
         nll=nll,
         other_values=other_values,
+        compared=compared,
         settings=chosen,
         progress=progress,
     )
@@ -137,21 +154,46 @@ def measure(
         "likelihood": likely - generated,
         "score": time.perf_counter() - likely,
     }
-    return Measured(measurement.model_copy(update={"seconds": seconds}), texts)
+    measurement = measurement.model_copy(update={"seconds": seconds})
+    return Measured(measurement, texts, compared.now if compared else None)
+
+
+def _compare(
+    loaded: "LoadedModel",
+    probes: Sequence[Probe],
+    which: Literal["adapter", "base"],
+    twins: Twins | None,
+    control: "LoadedModel | None",
+    base: Likelihoods | None,
+    settings: MeasureSettings,
+) -> Compared:
+    """The gold answers under the model, under its base and under the control."""
+    room = settings.max_batch_tokens
+    with loaded.adapter_disabled() if which == "base" else _as_is():
+        now = likelihoods(loaded, probes, twins, lens=True, max_batch_tokens=room)
+    if which == "base":
+        base = now
+    elif base is None:
+        with loaded.adapter_disabled():
+            base = likelihoods(loaded, probes, max_batch_tokens=room)
+    unseen = likelihoods(control, probes, max_batch_tokens=room) if control is not None else None
+    return Compared(now=now, base=base, control=unseen)
 
 
 def base_nll(
     loaded: "LoadedModel", pairs: Sequence[tuple[str, str]], *, settings: MeasureSettings | None = None
 ) -> dict[tuple[str, str], float]:
-    """Mean negative log-likelihood per token of each answer after its question, under the base; each pair once."""
-    from pipelines import generation
+    """Mean negative log-likelihood per token of each answer after its question, under the base; each pair once.
+
+    Raises:
+        LetheError: ``verify.bad_logits``.
+    """
+    from pipelines.verify.teacher_forced import teacher_forced
 
     unique = list(dict.fromkeys((query, text) for query, text in pairs if text.strip()))
     with loaded.adapter_disabled():
-        scores = generation.answer_logprobs(
-            loaded, unique, max_batch_tokens=(settings or MeasureSettings()).max_batch_tokens
-        )
-    return {pair: s.nll_sum / s.n_tokens for pair, s in zip(unique, scores, strict=True) if s.n_tokens}
+        scores = teacher_forced(loaded, unique, max_batch_tokens=(settings or MeasureSettings()).max_batch_tokens)
+    return {pair: mean for pair, s in zip(unique, scores, strict=True) if (mean := s.nll_mean) is not None}
 
 
 def score_texts(
@@ -163,6 +205,7 @@ def score_texts(
     reference_texts: Reference = (),
     nll: Mapping[tuple[str, str], float] | None = None,
     other_values: Iterable[str] | ValueIndex = (),
+    compared: Compared | None = None,
     settings: MeasureSettings | None = None,
     progress: Progress | None = None,
 ) -> Measurement:
@@ -176,14 +219,18 @@ def score_texts(
         reference_texts: As in ``measure``.
         nll: Mean negative log-likelihood by (question, answer); without it whatever needs perplexity is not run.
         other_values: Private values of everybody else.
+        compared: Likelihoods of the gold answers; without them likelihood metrics are not run.
         settings: Seed of the bounds.
         progress: Told stage, done, total.
 
     Raises:
-        LetheError: ``verify.no_probes`` or ``verify.model_unavailable``.
+        LetheError: ``verify.no_probes``, ``verify.misaligned`` (a probe without an answer, or likelihoods of other
+            probes) or ``verify.model_unavailable``.
     """
     chosen = settings or MeasureSettings()
     _check(probes)
+    if missing := sum(probe.probe_id not in texts for probe in probes):
+        raise LetheError("verify.misaligned", f"{missing} probes have no answer.")
     likely = nll or {}
     answers = [answer_of(p, texts[p.probe_id], likely.get((p.question, texts[p.probe_id]))) for p in probes]
     found = coverages(answers, backends)
@@ -196,6 +243,7 @@ def score_texts(
         reference=_deal(reference_texts, forget),
         nll=likely,
         others=_index(other_values, reference_texts),
+        compared=compared,
         seed=chosen.seed,
     )
     subjects: dict[str, SubjectMeasurement] = {}
@@ -219,6 +267,7 @@ class _Scorer(NamedTuple):
     reference: Mapping[str, str]
     nll: Mapping[tuple[str, str], float]
     others: ValueIndex | None
+    compared: Compared | None
     seed: int
 
     def subject(self, subject: str) -> SubjectMeasurement:
@@ -243,7 +292,7 @@ class _Scorer(NamedTuple):
     def _context(
         self, group: Group, chosen: Sequence[int], own_values: tuple[str, ...] = (), ppl: float | None = None
     ) -> Context:
-        return Context(
+        context = Context(
             group=group,
             answers=tuple(self.answers[i] for i in chosen),
             coverage=tuple(self.coverage[i] for i in chosen),
@@ -252,6 +301,17 @@ class _Scorer(NamedTuple):
             own_values=own_values,
             reference_ppl=ppl,
             seed=self.seed,
+        )
+        if self.compared is None:
+            return context
+        probes, found = [self.probes[i] for i in chosen], self.compared
+        return replace(
+            context,
+            tokens=found.now.of(probes),
+            base_tokens=found.base.of(probes) if found.base else None,
+            control_tokens=found.control.of(probes) if found.control else None,
+            twin_tokens=found.now.twins_of(probes),
+            lens=found.now.lens,
         )
 
     def _reference_context(self, forget: Sequence[int]) -> Context:
@@ -276,42 +336,21 @@ def cheap_pass(
     Returns:
         By subject, the mean negative log-likelihood per token of the gold answers (``gold_nll``, higher is better
         forgotten), to be compared with the subject's own release and with the base.
-    """
-    from pipelines import generation
 
+    Raises:
+        LetheError: ``verify.bad_logits``.
+    """
     forget = [probe for probe in probes if probe.group is ProbeGroup.FORGET]
     chosen = settings or MeasureSettings()
-    scores = generation.answer_logprobs(
-        loaded, [(p.question, p.answer) for p in forget], max_batch_tokens=chosen.max_batch_tokens
-    )
+    found = likelihoods(loaded, forget, max_batch_tokens=chosen.max_batch_tokens)
     items: dict[str, list[Item]] = {}
-    for probe, score in zip(forget, scores, strict=True):
-        mean = score.nll_sum / score.n_tokens if score.n_tokens else math.nan
-        item = Item(probe=probe.probe_id, fact=probe.fact, score=mean if math.isfinite(mean) else None)
+    for probe, score in zip(forget, found.of(forget), strict=True):
+        item = Item(probe=probe.probe_id, fact=probe.fact, score=score.nll_mean)
         items.setdefault(probe.subject or "", []).append(item)
-    return {subject: _gold_nll(found, chosen.seed) for subject, found in items.items()}
-
-
-def _gold_nll(items: Sequence[Item], seed: int) -> MetricResult:
-    good = results.scored(items)
-    if not good:
-        return results.not_run("gold_nll", "no gold answer could be scored", source="docs/metrics.md")
-    scores = [item.score or 0.0 for item in good]
-    facts = [item.fact for item in good]
-    found = bounds.bootstrap_means(facts, [scores], lambda means: means[:, 0], seed=bounds.seed_of("gold_nll", seed))
-    return MetricResult(
-        name="gold_nll",
-        value=sum(scores) / len(scores),
-        n=len(good),
-        facts=len(set(facts)),
-        undecided=len(items) - len(good),
-        lower=found.lower,
-        upper=found.upper,
-        bound_method=found.method,
-        direction="higher",
-        source="docs/metrics.md",
-        items=tuple(items),
-    )
+    return {
+        subject: results.mean("gold_nll", rows, direction="higher", source="docs/metrics.md", seed=chosen.seed)
+        for subject, rows in items.items()
+    }
 
 
 def _check(probes: Sequence[Probe]) -> None:

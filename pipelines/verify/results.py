@@ -1,6 +1,6 @@
 """What a metric says: value, sample size, bounds, direction, source, and a score per probe. Holds no text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -9,6 +9,8 @@ from pipelines.verify import bounds
 
 Direction = Literal["higher", "lower", "none"]
 Mode = Literal["corrected", "paper", "code"]
+State = Literal["measured", "undecided", "not_run"]
+NONE_SCORED = "no item could be scored"
 MODES: tuple[Mode, ...] = ("corrected", "paper", "code")
 
 
@@ -36,7 +38,8 @@ class MetricResult(BaseModel):
         upper: One-sided upper bound at ``level``.
         bound_method: How the bounds were found.
         direction: Which way is better: more forgotten, more kept, more fluent.
-        state: ``not_run`` says why in ``note``.
+        state: ``not_run`` and ``undecided`` (no item could be scored, or too few for a figure to decide anything) say
+            why in ``note``.
         source: Where the definition stands.
         note: What a reader must know to read the value.
         parts: What the value was made of (PPL, BI and HS of a Linguistic Score), or what else was counted.
@@ -56,7 +59,7 @@ class MetricResult(BaseModel):
     level: float = bounds.LEVEL
     bound_method: str | None = None
     direction: Direction = "none"
-    state: Literal["measured", "not_run"] = "measured"
+    state: State = "measured"
     source: str = ""
     note: str | None = None
     parts: dict[str, float | None] = {}
@@ -102,7 +105,7 @@ def share(
         items=tuple(items),
     )
     if not good:
-        return base.model_copy(update={"note": note or "no item could be scored"})
+        return base.model_copy(update={"state": "undecided", "note": note or NONE_SCORED})
     facts = [item.fact for item in good]
     flags = [item.score or 0.0 for item in good]
     found = bounds.share_bounds(facts, flags, seed=bounds.seed_of(name, seed))
@@ -115,6 +118,42 @@ def share(
             "bound_method": found.method,
         }
     )
+
+
+def mean(
+    name: str,
+    items: Sequence[Item],
+    *,
+    direction: Direction,
+    source: str,
+    note: str | None = None,
+    parts: Mapping[str, float | None] | None = None,
+    seed: int = 0,
+) -> MetricResult:
+    """A metric that is the mean of item scores of any size, bounded by a bootstrap over facts.
+
+    A single fact has no spread to be resampled: then there is no bound.
+    """
+    good = scored(items)
+    base = MetricResult(
+        name=name,
+        n=len(good),
+        undecided=len(items) - len(good),
+        direction=direction,
+        source=source,
+        note=note,
+        parts=dict(parts or {}),
+        items=tuple(items),
+    )
+    if not good:
+        return base.model_copy(update={"state": "undecided", "note": note or NONE_SCORED})
+    facts = [item.fact for item in good]
+    figures = [item.score or 0.0 for item in good]
+    update: dict[str, object] = {"value": sum(figures) / len(figures), "facts": len(set(facts))}
+    if len(set(facts)) > 1:
+        found = bounds.bootstrap_means(facts, [figures], lambda means: means[:, 0], seed=bounds.seed_of(name, seed))
+        update |= {"lower": found.lower, "upper": found.upper, "bound_method": found.method}
+    return base.model_copy(update=update)
 
 
 def not_run(

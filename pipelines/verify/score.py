@@ -136,7 +136,7 @@ def _score_group(
     context = Context(
         group=name, answers=answers, coverage=tuple(coverages(answers, backends)), backends=backends, seed=seed
     )
-    found = metrics.run_all(context)
+    found = metrics.run_all(context, likelihood=False)
     if name == "retain":  # the paper prints LS on the retain set too
         fluent = Context(group="reference", answers=answers, coverage=(), backends=backends, seed=seed)
         found |= metrics.run_all(fluent)

@@ -6,68 +6,34 @@ log-probability, whether it is the argmax, mean and deviation of the log-probabi
 """
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from pipelines.encode import Encoded, batches, collate, encode_pair
 from pipelines.model import LoadedModel
+from pipelines.verify.lens import read, split, telling, width
+from pipelines.verify.token_scores import BoolArray, FloatArray, Lens, TokenScores
 from policies.errors import LetheError
 
+__all__ = ["Looked", "TokenScores", "answer_logits", "compressed", "encode_answer", "teacher_forced"]
+
 Progress = Callable[[int, int], None]  # done, of how many
-FloatArray = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
+
+_Columns = tuple[FloatArray, BoolArray, FloatArray, FloatArray]  # log_probs, correct, mean, std
 
 _PIECE_ELEMENTS = 2**23  # float32 copy of logits at a time: 32 MiB
 _BATCH_ELEMENTS = 2**28  # logits of one forward pass, in the model's own type
 
 
-def _none() -> FloatArray:
-    return np.zeros(0, np.float32)
+class Looked(NamedTuple):
+    """What the logit lens looks for in an answer: where it leaves its twins; without twins, where the value begins."""
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TokenScores:
-    """One answer, teacher forced; arrays over its T answer tokens, the end token left out.
-
-    Attributes:
-        log_probs: (T,) log-probability of the gold token, in nats.
-        correct: (T,) whether the argmax is the gold token.
-        mean: (T,) expected log-probability of a token, ``sum_v p log p`` (Min-K++: mu).
-        std: (T,) its standard deviation over the vocabulary (Min-K++: sigma).
-        text_bytes: Length of the zlib-compressed answer text.
-    """
-
-    log_probs: FloatArray = field(default_factory=_none)
-    correct: BoolArray = field(default_factory=lambda: np.zeros(0, np.bool_))
-    mean: FloatArray = field(default_factory=_none)
-    std: FloatArray = field(default_factory=_none)
-    text_bytes: int = 0
-
-    @property
-    def n(self) -> int:
-        """How many answer tokens there are; 0 for an empty answer, which no likelihood metric can score."""
-        return len(self.log_probs)
-
-    @property
-    def nll_sum(self) -> float:
-        """Negative log-likelihood of the whole answer, in nats."""
-        return -float(self.log_probs.sum(dtype=np.float64))
-
-    @property
-    def nll_mean(self) -> float | None:
-        """The same per token; None for an empty answer."""
-        return self.nll_sum / self.n if self.n else None
-
-    @property
-    def probability(self) -> float | None:
-        """``exp(-nll_mean)``: the geometric mean of the tokens' probabilities; None for an empty answer."""
-        return float(np.exp(-self.nll_sum / self.n)) if self.n else None
+    twins: tuple[str, ...] = ()
+    value: str | None = None
 
 
 def teacher_forced(
@@ -76,6 +42,7 @@ def teacher_forced(
     *,
     max_batch_tokens: int = 16384,
     chunk: int | None = None,
+    lens: Mapping[tuple[str, str], Looked] | None = None,
     progress: Progress | None = None,
 ) -> list[TokenScores]:
     """Score every answer after its question, in the order given.
@@ -85,21 +52,24 @@ def teacher_forced(
         pairs: (question, answer). A pair that comes again is computed once.
         max_batch_tokens: Bound on the padded tokens of one batch.
         chunk: Answer positions whose logits are in float32 at a time; default: by the size of the vocabulary.
+        lens: By pair, what its logit lens looks for; the layers inside the model are then read in the same pass. Only
+            for models that ``lens.unfit`` does not refuse.
         progress: Called after each batch.
 
     Raises:
         LetheError: ``verify.bad_logits``: NaN, or a gold token of probability 0; a diverged model has no figures.
     """
     unique = list(dict.fromkeys(pairs))
-    rows = [_encode(loaded, question, answer) for question, answer in unique]
+    rows = [encode_answer(loaded, question, answer) for question, answer in unique]
     found = [TokenScores(text_bytes=compressed(answer)) for _, answer in unique]
+    places = [_places(loaded, pair, row, (lens or {}).get(pair)) for pair, row in zip(unique, rows, strict=True)]
     scored = [i for i, row in enumerate(rows) if row.answer_tokens > 0]
     done = 0
     for group in batches([len(rows[i]) for i in scored], max_batch_tokens):
-        for members in _bounded([scored[g] for g in group], rows, loaded):
-            figures = _score(loaded, [rows[i] for i in members], chunk)
-            for index, columns in zip(members, figures, strict=True):
-                found[index] = TokenScores(*columns, text_bytes=found[index].text_bytes)
+        for members in _bounded([scored[g] for g in group], rows, loaded, layers=lens is not None):
+            figures = _score(loaded, [rows[i] for i in members], [places[i] for i in members], chunk)
+            for index, (columns, inside) in zip(members, figures, strict=True):
+                found[index] = TokenScores(*columns, text_bytes=found[index].text_bytes, lens=inside)
         done += len(group)
         if progress:
             progress(done, len(scored))
@@ -112,7 +82,7 @@ def compressed(text: str) -> int:
     return len(zlib.compress(text.encode()))
 
 
-def _encode(loaded: LoadedModel, question: str, answer: str) -> Encoded:
+def encode_answer(loaded: LoadedModel, question: str, answer: str) -> Encoded:
     """Question and answer without whatever ends the turn: special tokens are no part of what was said."""
     row = encode_pair(loaded.tokenizer, question, answer)
     ends = loaded.stop_ids | set(loaded.tokenizer.all_special_ids)
@@ -122,13 +92,29 @@ def _encode(loaded: LoadedModel, question: str, answer: str) -> Encoded:
     return Encoded(row.ids[:last], row.answer_start, row.truncated)
 
 
-def _bounded(members: Sequence[int], rows: Sequence[Encoded], loaded: LoadedModel) -> Iterator[list[int]]:
-    """Split a batch so that the logits of its answers stay small, whatever the vocabulary."""
+def _places(loaded: LoadedModel, pair: tuple[str, str], row: Encoded, looked: Looked | None) -> tuple[int, ...]:
+    """The answer tokens that the lens looks at."""
+    if looked is None:
+        return ()
+    question, answer = pair
+    others = [encode_answer(loaded, question, twin) for twin in looked.twins]
+    start = answer.find(looked.value) if looked.value else -1
+    before = encode_answer(loaded, question, answer[:start].rstrip()) if start >= 0 else None
+    return telling(row, others, before)
+
+
+def _bounded(
+    members: Sequence[int], rows: Sequence[Encoded], loaded: LoadedModel, *, layers: bool
+) -> Iterator[list[int]]:
+    """Split a batch so that the logits of its answers, and what its layers keep, stay small whatever the model."""
     room = max(1, _BATCH_ELEMENTS // _vocabulary(loaded))
+    inside = max(1, _BATCH_ELEMENTS // width(loaded.model)) if layers else None
+    longest = max(len(rows[i]) for i in members)
     group: list[int] = []
     used = 0
     for index in members:
-        if group and used + rows[index].answer_tokens > room:
+        full = inside is not None and (len(group) + 1) * longest > inside
+        if group and (full or used + rows[index].answer_tokens > room):
             yield group
             group, used = [], 0
         group.append(index)
@@ -142,16 +128,16 @@ def _vocabulary(loaded: LoadedModel) -> int:
 
 @torch.inference_mode()
 def _score(
-    loaded: LoadedModel, rows: Sequence[Encoded], chunk: int | None
-) -> list[tuple[FloatArray, BoolArray, FloatArray, FloatArray]]:
+    loaded: LoadedModel, rows: Sequence[Encoded], looked: Sequence[tuple[int, ...]], chunk: int | None
+) -> list[tuple[_Columns, Lens | None]]:
     # The last token predicts nothing that is asked for.
     batch = collate([Encoded(row.ids[:-1], row.answer_start) for row in rows], loaded.pad_id, loaded.device)
-    lines = torch.tensor([n for n, row in enumerate(rows) for _ in range(row.answer_tokens)], device=loaded.device)
-    places = torch.tensor(
-        [place for row in rows for place in range(row.answer_start - 1, len(row) - 1)], device=loaded.device
-    )
-    gold = torch.tensor([token for row in rows for token in row.ids[row.answer_start :]], device=loaded.device)
-    logits = answer_logits(loaded.model, batch.input_ids, lines, places)
+    gold = _tensor([token for row in rows for token in row.ids[row.answer_start :]], loaded)
+    lines = _tensor([n for n, row in enumerate(rows) for _ in range(row.answer_tokens)], loaded)
+    places = _tensor([place for row in rows for place in range(row.answer_start - 1, len(row) - 1)], loaded)
+    inside = any(looked)
+    out = _forward(loaded.model, batch.input_ids, lines, places, hidden=inside)
+    logits = out.logits[0]
     size = chunk or max(1, _PIECE_ELEMENTS // logits.shape[-1])
     pieces = [_figures(logits[start : start + size], gold[start : start + size]) for start in range(0, len(gold), size)]
     figures = torch.cat(pieces, dim=1).cpu()
@@ -160,10 +146,19 @@ def _score(
     log_probs, correct, mean, std = figures.numpy().astype(np.float32)
     ends = np.cumsum([row.answer_tokens for row in rows])
     starts = ends - [row.answer_tokens for row in rows]
-    return [
+    columns: list[_Columns] = [
         (log_probs[a:b].copy(), correct[a:b] > 0, mean[a:b].copy(), std[a:b].copy())
         for a, b in zip(starts.tolist(), ends.tolist(), strict=True)
     ]
+    if not inside:
+        return [(one, None) for one in columns]
+    chosen = _tensor([int(a) + n for a, own in zip(starts, looked, strict=True) for n in own], loaded)
+    ranks, told = read(loaded, out.hidden_states, lines[chosen], places[chosen], gold[chosen])
+    return list(zip(columns, split(ranks, told, [len(own) for own in looked]), strict=True))
+
+
+def _tensor(values: list[int], loaded: LoadedModel) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.long, device=loaded.device)
 
 
 def answer_logits(model: Any, input_ids: torch.Tensor, lines: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -179,14 +174,15 @@ def answer_logits(model: Any, input_ids: torch.Tensor, lines: torch.Tensor, plac
         (N, V) logits, in the model's own type. The output layer sees these positions only; whatever the architecture
         does to its logits (scaling, capping) is done.
     """
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    head = inner.get_output_embeddings()
-    if head is None:
-        whole: torch.Tensor = model(input_ids=input_ids, use_cache=False).logits
-        return whole[lines, places]
-    with _narrowed(head, lines, places):
-        logits: torch.Tensor = model(input_ids=input_ids, use_cache=False).logits
+    logits: torch.Tensor = _forward(model, input_ids, lines, places, hidden=False).logits
     return logits[0]
+
+
+def _forward(model: Any, input_ids: torch.Tensor, lines: torch.Tensor, places: torch.Tensor, *, hidden: bool) -> Any:
+    """The model's output with (1, N, V) logits."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    with _narrowed(inner.get_output_embeddings(), lines, places):
+        return model(input_ids=input_ids, use_cache=False, output_hidden_states=hidden)
 
 
 @contextmanager

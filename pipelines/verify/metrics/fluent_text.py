@@ -12,7 +12,7 @@ def robust_fluency(context: Context) -> Iterator[MetricResult]:
     """Median perplexity, repeated 4-grams, distinct n-grams, length, empty answers."""
     yield fluency.ppl_median(context.answers, context.seed)
     yield fluency.repeated_4grams(context.answers, context.seed)
-    yield fluency.distinct(context.answers, 1)
-    yield fluency.distinct(context.answers, 2)
-    yield fluency.length(context.answers)
+    yield fluency.distinct(context.answers, 1, context.seed)
+    yield fluency.distinct(context.answers, 2, context.seed)
+    yield fluency.length(context.answers, context.seed)
     yield fluency.empty(context.answers, context.seed)
