@@ -7,6 +7,7 @@ has to be copied: taking the LoRA away again leaves every weight as it was.
 import itertools
 import math
 import random
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -144,7 +145,10 @@ def _attach(model: Any, recipe: Recipe) -> tuple[Any, Callable[[], None]]:
         task_type="CAUSAL_LM",
     )
     if not hasattr(model, "peft_config"):
-        tuned = get_peft_model(model, config, adapter_name=_NAME)
+        with warnings.catch_warnings():
+            # PEFT still asks transformers for a property under its old name.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+            tuned = get_peft_model(model, config, adapter_name=_NAME)
 
         def unwrap() -> None:
             tuned.unload()

@@ -105,7 +105,8 @@ class Interference:
             why = (
                 "no earlier adapter changes what this one changes" if context.earlier else "there is no earlier adapter"
             )
-            yield not_run(self.name, self.tier, "interference", why, source=self.source, direction="lower")
+            nothing = not_run(self.name, self.tier, "interference", why, source=self.source, direction="lower")
+            yield nothing.model_copy(update={"inapplicable": True})
             return
         yield AttackResult(
             name=self.name,

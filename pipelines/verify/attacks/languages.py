@@ -35,7 +35,8 @@ class Languages:
                 languages.setdefault(language, []).append(probe)
         if not languages:
             why = "the corpus has no other language" if context.forget else NO_PROBES
-            yield not_run(self.name, self.tier, "hits", why, source=self.source, direction="lower")
+            nothing = not_run(self.name, self.tier, "hits", why, source=self.source, direction="lower")
+            yield nothing.model_copy(update={"inapplicable": bool(context.forget)})
         for language, probes in sorted(languages.items()):
             questions = [probe.question for probe in probes]
             name = f"{self.name}:{language}"

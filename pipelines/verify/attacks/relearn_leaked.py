@@ -25,7 +25,8 @@ class RelearnLeaked:
         parts = split(context.forget, context.settings.leaked_share, context.settings.seed)
         if not parts.scored:
             why = "no subject has a fact that the leaked ones do not tell" if context.forget else NO_PROBES
-            yield not_run(self.name, self.tier, "hits", why, source=self.source, direction="lower")
+            nothing = not_run(self.name, self.tier, "hits", why, source=self.source, direction="lower")
+            yield nothing.model_copy(update={"inapplicable": bool(context.forget) and not parts.given})
             return
         yield from relearn(
             context,

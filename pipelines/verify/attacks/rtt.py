@@ -42,11 +42,13 @@ class RetrainingOnT:
         """One result: the share of V that is told, beside the control retrained on the same T."""
         seed = context.settings.seed
         halves = [split(context.forget, 0.5, seed, swap=swap) for swap in (False, True)]
-        halves = [half for half in halves if half.scored]
-        if not halves:
+        if not any(half.scored for half in halves):
             why = "no subject has a fact that the others do not tell" if context.forget else NO_PROBES
-            yield not_run(self.name, self.tier, "hits", why, source=self.source, direction="lower")
+            nothing = not_run(self.name, self.tier, "hits", why, source=self.source, direction="lower")
+            alone = bool(context.forget) and not any(half.given for half in halves)
+            yield nothing.model_copy(update={"inapplicable": alone})
             return
+        halves = [half for half in halves if half.scored]
         probes = [p for half in halves for p in few_per_fact(half.scored, context.settings.probes_per_fact)]
         before = secret_told(probes, ask(context, self.name, [p.question for p in probes]), context.backends)
         found = self._retrained(context, halves, context.loaded)

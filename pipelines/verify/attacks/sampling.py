@@ -180,7 +180,9 @@ class _Run:
         return pairs // vocabulary, pairs % vocabulary, times
 
     def _note(self, owners: Tensor, said: Tensor, counts: Tensor) -> None:
-        texts = self.loaded.tokenizer.batch_decode(said.tolist(), skip_special_tokens=True)
+        # A batch of nothing, or of empty rows, is one text to a tokenizer.
+        texts = self.loaded.tokenizer.batch_decode(said.tolist(), skip_special_tokens=True) if said.numel() else None
+        texts = texts or [""] * len(owners)
         for owner, text, count in zip(owners.tolist(), texts, counts.tolist(), strict=True):
             self.drawn[owner][text.strip()] += count
 

@@ -1,0 +1,119 @@
+"""Are the forgotten answers still recognised as something the model was trained on, beside people it never saw?"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from pipelines.rows import Probe
+from pipelines.verify.attacks.asking import stop_if_cancelled, teller
+from pipelines.verify.attacks.paired import NO_CONTROL
+from pipelines.verify.attacks.port import AttackContext, AttackResult, Tier
+from pipelines.verify.attacks.registry import attack
+from pipelines.verify.attacks.scoring import NO_PROBES, not_run
+from pipelines.verify.membership_scores import MEMBERSHIP, Score
+from pipelines.verify.results import Item
+
+if TYPE_CHECKING:
+    from pipelines.model import LoadedModel
+    from pipelines.verify.token_scores import TokenScores
+
+
+@attack
+class Membership:
+    """LOSS, zlib, Min-K and Min-K++ of gold answers against a hold-out of the same kind, and against the control.
+
+    An AUC far below 0.5 shows the forgotten as one far above it does: what counts is the distance from the control's.
+    """
+
+    name: ClassVar[str] = "membership"
+    tier: ClassVar[Tier] = 2
+    source: ClassVar[str] = "arXiv 2404.02936, 2112.03570, 2407.06460"
+
+    def run(self, context: AttackContext) -> Iterator[AttackResult]:
+        """One result for each score: the AUC, with the true positive rate at 1 % false positives among its parts."""
+        if not context.forget or not context.holdout:
+            why = "there is no hold-out of people who were never in the corpus" if context.forget else NO_PROBES
+            yield not_run(self.name, self.tier, "auc", why, source=self.source, direction="none")
+            return
+        mine, held = self._scored(context, context.loaded)
+        theirs = None if context.control is None else self._scored(context, context.control)
+        for name, score in MEMBERSHIP.items():
+            yield self._result(
+                f"{self.name}:{name}",
+                context,
+                (_items(context.forget, mine, score), _items(context.holdout, held, score)),
+                None
+                if theirs is None
+                else (_items(context.forget, theirs[0], score), _items(context.holdout, theirs[1], score)),
+            )
+
+    def _scored(self, context: AttackContext, model: "LoadedModel") -> tuple[list["TokenScores"], list["TokenScores"]]:
+        from pipelines.verify.teacher_forced import teacher_forced
+
+        stop_if_cancelled(context)
+        probes = (*context.forget, *context.holdout)
+        scores = teacher_forced(
+            model,
+            [(probe.question, probe.answer) for probe in probes],
+            max_batch_tokens=context.settings.max_batch_tokens,
+            progress=teller(context, self.name),
+        )
+        return scores[: len(context.forget)], scores[len(context.forget) :]
+
+    def _result(
+        self,
+        name: str,
+        context: AttackContext,
+        ours: tuple[list[Item], list[Item]],
+        theirs: tuple[list[Item], list[Item]] | None,
+    ) -> AttackResult:
+        from pipelines.verify.indistinguishable import auc, privleak, tpr_at
+
+        found, rate = auc(*ours), tpr_at(*ours)
+        notes = [found.note, f"true positive rate: {rate.note}"]
+        parts: dict[str, float | None] = {
+            "hold_out": float(len(ours[1])),
+            "tpr": rate.value,
+            "tpr_lower": rate.lower,
+            "tpr_upper": rate.upper,
+            "tpr_fpr": rate.parts.get("fpr"),
+        }
+        control = None
+        if theirs is None:
+            notes.append(NO_CONTROL)
+        else:
+            beside = privleak(*ours, *theirs, seed=context.settings.seed)
+            control = auc(*theirs).value
+            parts |= {
+                "tpr_control": tpr_at(*theirs).value,
+                "privleak": beside.value,
+                "privleak_lower": beside.lower,
+                "privleak_upper": beside.upper,
+                "over_control": beside.parts.get("difference"),
+                "over_control_lower": beside.parts.get("difference_lower"),
+                "over_control_upper": beside.parts.get("difference_upper"),
+            }
+            notes.append(f"beside the control: {beside.note}")
+        return AttackResult(
+            name=name,
+            tier=self.tier,
+            measure="auc",
+            value=found.value,
+            lower=found.lower,
+            upper=found.upper,
+            bound_method=found.bound_method,
+            n=found.n,
+            facts=found.facts,
+            undecided=found.undecided,
+            control=control,
+            direction="none",
+            source=self.source,
+            budget={"answers": float(len(ours[0])), "hold_out": float(len(ours[1]))},
+            state=found.state,
+            note="; ".join(note for note in notes if note),
+            parts=parts,
+            items=tuple(ours[0]),
+        )
+
+
+def _items(probes: Sequence[Probe], scores: Sequence["TokenScores"], score: Score) -> list[Item]:
+    return [Item(probe=p.probe_id, fact=p.fact, score=score(one)) for p, one in zip(probes, scores, strict=True)]
