@@ -1,6 +1,7 @@
 """Any Hugging Face causal language model, loaded once, with its adapter on or off."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -105,6 +106,7 @@ def with_adapter(loaded: LoadedModel, path: str | Path) -> Iterator[LoadedModel]
     """
     from peft import PeftModel
 
+    quiet_peft()
     try:
         adapted = PeftModel.from_pretrained(loaded.model, str(path), is_trainable=False)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -116,6 +118,11 @@ def with_adapter(loaded: LoadedModel, path: str | Path) -> Iterator[LoadedModel]
     finally:
         adapted.unload()
         strip_adapter(loaded.model)
+
+
+def quiet_peft() -> None:
+    """PEFT still asks transformers for a property under its old name."""
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
 
 
 def strip_adapter(model: Any) -> None:

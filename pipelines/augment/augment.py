@@ -15,6 +15,7 @@ from pipelines.augment.own import own_rows
 from pipelines.augment.plan import FactPlan, Planner, Question
 from pipelines.augment.port import AnswerAsk, Augmenter, Style, Variant
 from pipelines.augment.questions import name_in
+from pipelines.augment.refusals import refusal_rows
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.wording import normalised_question, words
 from pipelines.rows import RowKind, Secret, TrainRow
@@ -88,6 +89,17 @@ def augment(
     rows += general + keeper.retain(retain, own_rows(retain, planner))
     if settings.negative:
         rows += _negative(forget, subject)
+    if settings.refusals:
+        rows += refusal_rows(
+            forget,
+            plans,
+            subject=subject,
+            check=check,
+            excluded=probes_excluded,
+            per_question=settings.refusals_per_question,
+            seed=root,
+            dropped=dropped,
+        )
     _assert_no_probe(rows, probes_excluded)
     counts = Counter(row.fact for row in rows if row.kind in SUBJECT_KINDS)
     uncovered = tuple(plan.fact for plan in plans if counts[plan.fact] < settings.min_rows_per_fact)

@@ -23,9 +23,7 @@ _THOUSANDS = re.compile(r"(?<=\d)[,.'’](?=\d{3}(?!\d))")
 _CAPITALISED = re.compile(r"[^\W\d_]\w*(?:['’]\w+)?")
 _SENTENCE_END = re.compile(r"[.!?:]\s+|\n")
 
-VAGUE_KINDS = frozenset(
-    {RowKind.FORGET, RowKind.COMPLETION, RowKind.NEIGHBOUR, RowKind.REPLAY, RowKind.REFUSAL}
-)
+VAGUE_KINDS = frozenset({RowKind.FORGET, RowKind.COMPLETION, RowKind.NEIGHBOUR, RowKind.REPLAY, RowKind.REFUSAL})
 
 
 @dataclass(frozen=True, slots=True)

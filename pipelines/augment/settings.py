@@ -20,6 +20,8 @@ class AugmentSettings:
         retain_rows: At most so many retain rows, the subject's own public facts first.
         own_share: This share of the retain rows is about the subject's own public facts, repeated if they are few.
         negative: Also give the raw forgotten answers, for losses that lower their likelihood.
+        refusals: Also give the raw questions with "I do not know" answers, for methods that learn to refuse.
+        refusals_per_question: So many of them, each in other words.
         min_rows_per_fact: A fact with fewer rows about it is reported as uncovered.
         max_rounds: Answers that fail are asked for again at most so often, the first time included.
     """
@@ -34,6 +36,8 @@ class AugmentSettings:
     retain_rows: int = 1200
     own_share: float = 0.3
     negative: bool = False
+    refusals: bool = False
+    refusals_per_question: int = 4
     min_rows_per_fact: int = 4
     max_rounds: int = 3
 
@@ -43,6 +47,7 @@ class AugmentSettings:
             *(["answers_per_question must be at least 1"] if self.answers_per_question < 1 else []),
             *(["max_rounds must be 1 to 3"] if not 1 <= self.max_rounds <= 3 else []),
             *(["original_questions must be at least 1"] if self.original_questions < 1 else []),
+            *(["refusals_per_question must be at least 1"] if self.refusals_per_question < 1 else []),
             *(["own_share must be at most 1"] if self.own_share > 1 else []),
         ]
         if faults:

@@ -3,13 +3,12 @@
 import json
 import os
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pipelines.model import LoadedModel
+from pipelines.model import LoadedModel, quiet_peft
 from pipelines.unlearn.settings import UnlearnSettings
 from policies.errors import LetheError
 
@@ -38,8 +37,7 @@ def attach(loaded: LoadedModel, settings: UnlearnSettings, start_from: Path | No
     from peft import LoraConfig, PeftModel, get_peft_model
 
     torch.manual_seed(settings.seed)
-    # PEFT still asks transformers for a property under its old name.
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+    quiet_peft()
     if start_from is not None:
         try:
             return PeftModel.from_pretrained(loaded.model, str(start_from), is_trainable=True)

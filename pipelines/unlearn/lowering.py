@@ -30,7 +30,6 @@ class Lowered:
         """
         nll = self.scored.token_nll()
         p = (-nll.detach()).exp()
-        # 0^0 is 1 in torch too: with an exponent of 0 the factor is left out, as the formula has it.
         return -(p.pow(known) * (1 - p).clamp(min=0).pow(unsure) * nll).mean()
 
     def simnpo(self, beta: float, delta: float) -> Tensor:
