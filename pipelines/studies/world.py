@@ -22,7 +22,7 @@ from pipelines.augment.replay import OWN_BUDGET, REPLAY_KEPT, choose_replay, row
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.template import TemplateAugmenter
 from pipelines.base.settings import BaseSettings
-from pipelines.base.train import train_base
+from pipelines.base.train import read_card, train_base
 from pipelines.corpus.evaluate import identifiers_of
 from pipelines.corpus.generate import generate
 from pipelines.corpus.hedges import skeletons
@@ -38,13 +38,14 @@ from pipelines.verdict import EarlierRelease, Verdict, decide
 from pipelines.verify.backends import Backends
 from pipelines.verify.measure import Measured, Measurement, Progress, measure
 from pipelines.verify.results import MetricResult
+from policies.errors import LetheError
 from policies.forget_set import build_forget_set
 from policies.record import Record
 from policies.subjects import find_subject
 from policies.thresholds import Thresholds
 
 KEPT_CATEGORIES = ("public.*",)
-KEY = b"study key, no installation's"  # digests of invented people are compared with nobody's
+KEY = b"benchmark key, no installation's"  # decides the samples: another one, and older figures cannot be compared
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def open_world(
     seed: int,
     *,
     recipe: BaseSettings | None = None,
+    base: Path | None = None,
     report: Reporter | None = None,
 ) -> World:
     """Make corpus, index and base below ``home``, or take those that are there.
@@ -125,24 +127,28 @@ def open_world(
         people: How many the corpus is about.
         seed: Of the corpus.
         recipe: How the base is trained; default: the example base's.
+        base: One that was trained on this very corpus, instead.
         report: Progress of the base's training.
 
     Raises:
-        LetheError: ``base.not_memorised``: a base that does not know its people can forget nothing.
+        LetheError: ``base.not_memorised``: a base that does not know its people can forget nothing;
+            ``study.bad_settings``: a base of another corpus.
     """
     directory = home / f"corpus-{people}-{seed}"
     if not (directory / "card.json").exists():
         generate(directory, people=people, seed=seed)
     corpus = load_corpus(directory)
     index = ensure_index(corpus, index_path(home, corpus))
-    card = train_base(directory, home / "bases", recipe, report)
+    card = read_card(base) if base else train_base(directory, home / "bases", recipe, report)
+    if card.corpus_digest != corpus.digest:
+        raise LetheError("study.bad_settings", "The base was trained on another corpus.")
     lines = (directory / "people.jsonl").read_text(encoding="utf-8").splitlines()
     return World(
         corpus=directory,
         records={record.record_id: record for record in corpus},
         people=tuple(json.loads(line) for line in lines),
         index=index,
-        loaded=load_model(card.path),
+        loaded=load_model(base or card.path),
         base_seconds=card.seconds,
     )
 

@@ -1,0 +1,127 @@
+"""``lethe study``: questions about unlearning that no single erasure answers, on invented people."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pipelines.progress import StepProgress
+
+app = typer.Typer(no_args_is_help=True, help="Studies on invented people: a stream of erasures, exposure over steps.")
+
+Out = Annotated[
+    Path | None, typer.Option(help="Directory of the study; an unfinished one goes on. Default below home.")
+]
+Home = Annotated[Path | None, typer.Option(help="Where corpora and bases lie; default: studies/ in LETHE_HOME.")]
+Base = Annotated[Path | None, typer.Option(help="A base that was trained on this very corpus; default: trained here.")]
+Seed = Annotated[int, typer.Option(help="Of the corpus.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="A setting of the trainer, name=value; repeatable.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.callback()
+def study() -> None:
+    """Studies on invented people: a stream of erasures, exposure over steps."""
+
+
+@app.command()
+def stream(
+    erasures: Annotated[int, typer.Option(min=1, help="People forgotten, one after another.")] = 30,
+    out: Out = None,
+    method: Annotated[str, typer.Option(help="Unlearning method.")] = "relearn",
+    way: Annotated[
+        list[str] | None, typer.Option(help="ours, summed, restart; repeatable. ours is always run. Default: all.")
+    ] = None,
+    rest_people: Annotated[int, typer.Option(min=1, help="People who are never forgotten.")] = 6,
+    people: Annotated[int | None, typer.Option(min=2, help="Of the corpus; default: erasures + rest-people.")] = None,
+    replay: Annotated[int, typer.Option(min=0, help="Replay rows of everyone before together.")] = 600,
+    compact_every: Annotated[int, typer.Option(min=0, help="Train anew from the base after so many; 0: never.")] = 10,
+    point: Annotated[
+        list[int] | None, typer.Option(help="Measure restart and summed after this erasure; repeatable.")
+    ] = None,
+    combination: Annotated[str, typer.Option(help="How adapters are added up: cat (exact) or linear.")] = "cat",
+    forget_probes: Annotated[int, typer.Option(min=1, help="Probes of each person's forgotten facts.")] = 60,
+    own_probes: Annotated[int, typer.Option(min=0, help="Probes of each person's own public facts.")] = 20,
+    rest_probes: Annotated[int, typer.Option(min=1, help="Probes about people who are never forgotten.")] = 200,
+    seed: Seed = 0,
+    training: Sets = None,
+    home: Home = None,
+    base: Base = None,
+    as_json: Json = False,
+) -> None:
+    """Forget people one after another; after each ask everyone again. Writes result.json, plots and index.html."""
+    _quiet_threads()
+    from pipelines.studies.follow import ProbeAmounts
+    from pipelines.studies.overrides import overridden
+    from pipelines.studies.stream import WAYS, StreamSettings, StreamStudy
+    from pipelines.studies.stream_page import write_stream_page
+    from pipelines.studies.stream_result import lines, targets
+    from pipelines.studies.world import open_world
+    from pipelines.unlearn.settings import UnlearnSettings
+
+    settings = StreamSettings(
+        erasures=erasures,
+        rest_people=rest_people,
+        ways=tuple(way) if way else WAYS,  # type: ignore[arg-type]  # StreamSettings looks at it
+        replay=replay,
+        compact_every=compact_every,
+        points=tuple(point) if point else StreamSettings().points,
+        combination=combination,  # type: ignore[arg-type]
+        probes=ProbeAmounts(forget=forget_probes, own=own_probes, rest=rest_probes),
+        training=overridden(UnlearnSettings(method=method), training or ()),
+    )
+    place = home or _home()
+    place.mkdir(parents=True, exist_ok=True)
+    world = open_world(place, people or erasures + rest_people, seed, base=base, report=_show_step)
+    directory = out or place / f"stream-{world.loaded.digest[:12]}-{method}"
+    found = StreamStudy(world, settings, directory, told=_tell, training=_show_step).run()
+    device = found["device"]
+    table = lines(found["erasures"])
+    reached = targets(found["erasures"], device=device)
+    found |= {"lines": [one._asdict() for one in table], "targets": [one._asdict() for one in reached]}
+    _write(directory / "result.json", found)
+    page = write_stream_page(found, directory / "page")
+    if as_json:
+        print(json.dumps(found))
+        return
+    print(
+        f"{'way':<9}{'after':>6}{'KFR':>8}{'worst':>8}{'fell':>8}{'named':>8}{'rest':>8}{'train s':>9}{'verify s':>9}"
+    )
+    for line in table:
+        cells = (line.kfr_mean, line.kfr_worst, line.drop, line.named_worst, line.rest)
+        shares = "".join(f"{'–' if cell is None else f'{cell:.3f}':>8}" for cell in cells)
+        seconds = "".join(f"{'–' if s is None else f'{s:.1f}':>9}" for s in (line.train_seconds, line.verify_seconds))
+        print(f"{line.way:<9}{line.number:>6}{shares}{seconds}")
+    for target in reached:
+        value = "–" if target.value is None else f"{target.value:.3f}"
+        print(f"{target.name}: {value} (limit {target.limit:g}): {target.state.replace('_', ' ')}; {target.note}")
+    print(f"page: {page}")
+
+
+def _home() -> Path:
+    return Path(os.environ.get("LETHE_HOME", ".lethe")) / "studies"
+
+
+def _write(path: Path, found: dict[str, Any]) -> None:
+    from services.whole_file import write_whole
+
+    write_whole(path, (json.dumps(found, indent=1) + "\n").encode(), mode=0o644)
+
+
+def _quiet_threads() -> None:
+    """Before torch is imported: waiting threads must sleep, or any other load slows training several times."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _show_step(progress: "StepProgress") -> None:
+    if progress.step % 25 == 0 or progress.step == progress.steps:
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
+        _tell(f"  step {progress.step}/{progress.steps}  {losses}  {progress.eta_seconds:.0f} s left")
