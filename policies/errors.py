@@ -84,6 +84,9 @@ ERRORS: dict[str, ErrorKind] = {
     "bench.no_people": ErrorKind(422, "Give rows whose questions name the people that they are about."),
     "bench.probes_overlap": ErrorKind(500, "A fault in Lethe: a phrasing is both trained and measured. Report it."),
     "bench.bad_settings": ErrorKind(422, "Correct the options that the message names."),
+    "study.bad_settings": ErrorKind(422, "Correct the options that the details name."),
+    "study.nobody_left": ErrorKind(422, "Give a corpus with more people than are forgotten (--people)."),
+    "study.other_plan": ErrorKind(409, "Give another --out, or the settings that the study was begun with."),
     "unlearn.unknown_method": ErrorKind(422, "Choose one of the methods that the message lists."),
     "verify.unknown_attack": ErrorKind(422, "Choose one of the attacks that the message lists."),
     "unlearn.secret_in_rows": ErrorKind(

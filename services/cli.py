@@ -24,6 +24,8 @@ AREAS: dict[str, tuple[str, str]] = {
     "suppression": ("services.commands.suppression", "List and show who is suppressed in answers, by ticket."),
     "run": ("services.commands.run", "List, show and cancel unlearning runs."),
     "verify": ("services.commands.verify", "Score answers: KFR, KRR, LS."),
+    "bench": ("services.commands.bench", "Compare every unlearning method on a public data set."),
+    "study": ("services.commands.study", "Studies on invented people: a stream of erasures, exposure over steps."),
     "release": ("services.commands.release", "List, show, promote, roll back and re-check released adapters."),
     "recover": ("services.commands.recover", "Rebuild a store that is older than what was served."),
     "adapter": ("services.commands.adapter", "Verify a released adapter's signatures."),
