@@ -207,26 +207,29 @@ class StreamStudy:
         return ratio is not None and ratio >= KRR_MIN
 
     def _train(self, way: str, number: int, case: Case, rows: Sequence[TrainRow], start: Path | None) -> dict[str, Any]:
-        secrets = [*case.secrets, *earlier_secrets(self._gone, case.names)]
-        self._told(f"{way} {number}: training on {len(rows)} rows")
-        began, cpu = time.monotonic(), time.process_time()
-        trained = unlearn(
-            self._world.loaded,
-            rows,
-            secrets,
-            self._settings.training,
-            out_dir=self._run(way, number),
-            start_from=start,
-            progress=self._training,
-        )
-        return {
-            "seconds": time.monotonic() - began,
-            "cpu_seconds": time.process_time() - cpu,
-            "steps": trained.steps,
-            "resumed_at": trained.resumed_at,
-            "warm": trained.warm,
-            "rows": dict(trained.rows),
-        }
+        def make() -> dict[str, Any]:
+            self._told(f"{way} {number}: training on {len(rows)} rows")
+            began, cpu = time.monotonic(), time.process_time()
+            trained = unlearn(
+                self._world.loaded,
+                rows,
+                [*case.secrets, *earlier_secrets(self._gone, case.names)],
+                self._settings.training,
+                out_dir=self._run(way, number),
+                start_from=start,
+                progress=self._training,
+            )
+            return {
+                "seconds": time.monotonic() - began,
+                "cpu_seconds": time.process_time() - cpu,
+                "steps": trained.steps,
+                "resumed_at": trained.resumed_at,
+                "warm": trained.warm,
+                "rows": dict(trained.rows),
+            }
+
+        # The first person alone, from the base, is the same job in every way.
+        return self._part(f"trained-{'ours' if number == 1 else way}", number, make)
 
     def _measure(self, way: str, number: int, case: Case) -> dict[str, Any]:
         self._told(f"{way} {number}: asking everyone again")
@@ -265,6 +268,7 @@ class StreamStudy:
         return bool(found and found["adopted"])
 
     def _run(self, way: str, number: int) -> Path:
+        way = "ours" if number == 1 else way
         return self._ledger.directory / "runs" / f"{way}-{number:03d}"
 
     def _adapter(self, way: str, number: int) -> Path:

@@ -137,6 +137,18 @@ def open_world(
     directory = home / f"corpus-{people}-{seed}"
     if not (directory / "card.json").exists():
         generate(directory, people=people, seed=seed)
+    return world_of(directory, home, recipe=recipe, base=base, report=report)
+
+
+def world_of(
+    directory: Path,
+    home: Path,
+    *,
+    recipe: BaseSettings | None = None,
+    base: Path | None = None,
+    report: Reporter | None = None,
+) -> World:
+    """The world of a generated corpus that is there already; see ``open_world``."""
     corpus = load_corpus(directory)
     index = ensure_index(corpus, index_path(home, corpus))
     card = read_card(base) if base else train_base(directory, home / "bases", recipe, report)

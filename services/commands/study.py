@@ -102,6 +102,65 @@ def stream(
     print(f"page: {page}")
 
 
+@app.command()
+def exposure(
+    facts: Annotated[int, typer.Option(min=6, help="Size of each forget set; below 30 nothing is decided.")] = 60,
+    people: Annotated[int, typer.Option(min=2, help="Of the corpus.")] = 12,
+    looks: Annotated[int, typer.Option(min=1, help="Checkpoints of each run.")] = 20,
+    ascent_steps: Annotated[int, typer.Option(min=1, help="Steps of gradient ascent.")] = 60,
+    relearn_steps: Annotated[int, typer.Option(min=1, help="Steps of ReLearn.")] = 240,
+    tau: Annotated[float, typer.Option(help="Nats a token within which exposure counts as none.")] = 0.1,
+    out: Out = None,
+    seed: Seed = 0,
+    training: Sets = None,
+    ascent: Annotated[
+        list[str] | None, typer.Option("--set-ascent", help="A setting of gradient ascent, name=value; repeatable.")
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Exposure and utility while a model unlearns people's facts, or canaries: formulas are a reconstruction."""
+    _quiet_threads()
+    from dataclasses import replace
+
+    from pipelines.studies.exposure_page import write_exposure_page
+    from pipelines.studies.exposure_result import crossings
+    from pipelines.studies.exposure_study import ExposureSettings, ExposureStudy, exposure_world
+    from pipelines.studies.overrides import overridden
+
+    plain = ExposureSettings()
+    settings = replace(
+        plain,
+        facts=facts,
+        looks=looks,
+        steps={plain.ascent.method: ascent_steps, plain.relearn.method: relearn_steps},
+        tau=tau,
+        seed=seed,
+        ascent=overridden(plain.ascent, ascent or ()),
+        relearn=overridden(plain.relearn, training or ()),
+    )
+    place = home or _home()
+    place.mkdir(parents=True, exist_ok=True)
+    world = exposure_world(place, people, facts, seed, report=_show_step)
+    directory = out or place / f"exposure-{world.loaded.digest[:12]}"
+    found = ExposureStudy(world, settings, directory, told=_tell, training=_show_step).run()
+    table = crossings(found)
+    found["crossings"] = [one._asdict() for one in table]
+    _write(directory / "result.json", found)
+    page = write_exposure_page(found, directory / "page")
+    if as_json:
+        print(json.dumps(found))
+        return
+    print(f"{'method':<13}{'set':<5}{'stratum':<17}{'n':>4}{'|GenEx|<tau':>13}{'GenEx 0':>9}{'utility':>9}{'end':>7}")
+    for one in table:
+        cells = (one.zero_at, one.utility_at_zero, one.utility_end)
+        zero, useful, end = (f"{cell:.2f}" if cell is not None else "–" for cell in cells)
+        near = "–" if one.steps_to_tau is None else str(one.steps_to_tau)
+        print(f"{one.method:<13}{one.forget_set:<5}{one.stratum:<17}{one.n:>4}{near:>13}{zero:>9}{useful:>9}{end:>7}")
+    print(found["note"])
+    print(f"page: {page}")
+
+
 def _home() -> Path:
     return Path(os.environ.get("LETHE_HOME", ".lethe")) / "studies"
 
