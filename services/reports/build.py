@@ -32,6 +32,7 @@ def build_report(data: ReportData) -> dict[str, Any]:
         "gates": [gate.model_dump(mode="json") for gate in _gates(data)],
         "thresholds": None if data.verdict is None else data.verdict.thresholds,
         "metrics": _metrics(data),
+        "attacks": _attacks(values),
         "thresholds_set_before_the_measurement": _set_before(data),
         "training": values["training"],
         "timeline": [_timed(step) for step in values["timeline"]],
@@ -175,6 +176,13 @@ def _gates(data: ReportData) -> list[Gate]:
         for gate in data.verdict.gates
         if mine is None or gate.subject in (mine, None) or gate.name.startswith("earlier_")
     ]
+
+
+def _attacks(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Every attack with its figures; the points name only their sum."""
+    measuring = values["measuring"]
+    found: dict[str, Any] | None = measuring["attacks"] if measuring else None
+    return found
 
 
 def _metrics(data: ReportData) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from policies.ticket import IdentityEvidence
 from services import sealed_items, sealing
 from services.installation import Installation
+from services.reports.attacks import attacks_of, control_of
 from services.reports.build import build_report
 from services.reports.data import (
     ApprovalPart,
@@ -107,7 +108,7 @@ def collect(session: Session, ticket_id: str) -> ReportData:
         model=_model(results),
         method=_method(run, results),
         verdict=_verdict(results),
-        measuring=_measuring(ticket, results),
+        measuring=_measuring(ticket, steps, results),
         deployment=deployment_of(session, ticket, steps, results),
         trial=trial_of(results),
         suppression=suppression_of(session, ticket),
@@ -115,7 +116,7 @@ def collect(session: Session, ticket_id: str) -> ReportData:
         remains=_remains(session, ticket),
         timeline=_timeline(session, ticket, steps),
         training=_curve(results),
-        why_missing=dict(_WHY),
+        why_missing={**_WHY, **_why_no_control(results)},
     )
 
 
@@ -123,8 +124,8 @@ _WHY = {
     "data.deletion": "This version does not delete source records: the controller deletes them and records it.",
     "notices": "This version sends no notices.",
     "model.container_digest": "The services do not run in a container.",
-    "measuring.attacks": "This version runs no attacks.",
-    "measuring.retrained_reference": "No control was trained.",
+    "measuring.attacks": "No attack was tried: neither the policy nor the settings asked for one.",
+    "measuring.control": "No control was trained: the policy does not ask for one.",
 }
 
 
@@ -259,15 +260,26 @@ def _verdict(results: Results) -> VerdictPart | None:
     return VerdictPart.model_validate(verdict) if verdict else None
 
 
-def _measuring(ticket: Ticket, results: Results) -> MeasuringPart | None:
+def _measuring(ticket: Ticket, steps: Mapping[str, RunStep], results: Results) -> MeasuringPart | None:
     found = results.get("verify")
     if not found:
         return None
+    step = steps["verify"]
+    control, missing, _ = control_of(found)
     return MeasuringPart(
         decided_at=datetime.fromisoformat(found["decided_at"]),
         signed_by=results.get("release", {}).get("verdict_signer"),
         release_subject=ticket.subject_ref,
+        seconds=(step.ended_at - step.started_at).total_seconds() if step.ended_at else None,
+        attacks=attacks_of(found, ticket.subject_ref),
+        control=control,
+        control_missing=missing,
     )
+
+
+def _why_no_control(results: Results) -> dict[str, str]:
+    why = control_of(results.get("verify", {}))[2]
+    return {"measuring.control": why} if why else {}
 
 
 def _audit(session: Session, ticket: Ticket) -> AuditPart | None:

@@ -5,24 +5,15 @@ No field is meant for personal data: a subject is a random reference, a person w
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from pipelines.gates.gate import Gate
 from policies.decisions import Decision
-
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16,128}$")]
-Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/=,+#-]{0,199}$")]
-"""An id, a code, an account's key: no blank and no "@", so neither a name nor an e-mail address fits."""
-Words = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
-"""A sentence of ours (a method's limits). Never something that a person typed."""
-Number = int | float
+from services.reports.attacks import AttacksPart, ControlPart
+from services.reports.part import Digest, Part, Token, Words
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-
-class TicketPart(_Part):
+class TicketPart(Part):
     """The request (point 1)."""
 
     ticket_id: Token
@@ -37,7 +28,7 @@ class TicketPart(_Part):
     answered_at: AwareDatetime | None = None
 
 
-class IdentityPart(_Part):
+class IdentityPart(Part):
     """Who asked, and how that was checked (point 2). The evidence itself is not here."""
 
     method: Token
@@ -48,7 +39,7 @@ class IdentityPart(_Part):
     agent_ref: Token | None = Field(default=None, description="The authority of an agent; None: the subject asked.")
 
 
-class ApprovalPart(_Part):
+class ApprovalPart(Part):
     """One person's yes."""
 
     by: Token
@@ -56,14 +47,14 @@ class ApprovalPart(_Part):
     at: AwareDatetime
 
 
-class HoldCheckPart(_Part):
+class HoldCheckPart(Part):
     """Whether a legal hold stood when it was looked at."""
 
     checked_at: AwareDatetime
     found: bool
 
 
-class LegalPart(_Part):
+class LegalPart(Part):
     """The decision and what people did (point 3)."""
 
     decision: Decision
@@ -72,7 +63,7 @@ class LegalPart(_Part):
     hold_check: HoldCheckPart | None = None
 
 
-class ReviewPart(_Part):
+class ReviewPart(Part):
     """What a person made of the ambiguous matches."""
 
     reviewed_by: Token
@@ -81,7 +72,7 @@ class ReviewPart(_Part):
     rejected: int = Field(ge=0)
 
 
-class ScopePart(_Part):
+class ScopePart(Part):
     """What was searched and found (point 4)."""
 
     forget_set_digest: Digest
@@ -95,14 +86,14 @@ class ScopePart(_Part):
     review: ReviewPart | None = None
 
 
-class CheckPart(_Part):
+class CheckPart(Part):
     """One expectation over the augmented set."""
 
     expectation: Token
     success: bool
 
 
-class DeletionPart(_Part):
+class DeletionPart(Part):
     """That the source records are gone too: unlearning does not replace deletion."""
 
     records: int = Field(ge=0)
@@ -110,7 +101,7 @@ class DeletionPart(_Part):
     proof_digest: Digest | None = Field(default=None, description="Digest of the corpus after the deletion.")
 
 
-class DataPart(_Part):
+class DataPart(Part):
     """The data sets (point 5). Digests over personal data are keyed."""
 
     corpus_digest: Digest | None = None
@@ -127,7 +118,7 @@ class DataPart(_Part):
     deletion: DeletionPart | None = None
 
 
-class ModelPart(_Part):
+class ModelPart(Part):
     """The model (point 6)."""
 
     base_digest: Digest
@@ -145,7 +136,7 @@ class ModelPart(_Part):
     training_seconds: float | None = Field(default=None, ge=0)
 
 
-class MethodPart(_Part):
+class MethodPart(Part):
     """How it was made to forget (point 7)."""
 
     name: Token
@@ -170,17 +161,19 @@ class VerdictPart(BaseModel):
     digest: str
 
 
-class MeasuringPart(_Part):
+class MeasuringPart(Part):
     """How it was measured, beyond the verdict's figures (point 8)."""
 
     decided_at: AwareDatetime | None = None
     signed_by: Token | None = None
-    attacks: tuple[Words, ...] | None = Field(default=None, description="Attacks tried; None is said as missing.")
-    retrained_reference: Words | None = Field(default=None, description="A model retrained without the subject.")
+    seconds: float | None = Field(default=None, ge=0, description="Wall time of the whole verification.")
+    attacks: AttacksPart | None = Field(default=None, description="Attacks tried; None is said as missing.")
+    control: ControlPart | None = Field(default=None, description="A model retrained without the subject.")
+    control_missing: tuple[Words, ...] | None = Field(default=None, description="Figures that only a control gives.")
     release_subject: Token | None = Field(default=None, description="The subject's reference inside the verdict.")
 
 
-class OverridePart(_Part):
+class OverridePart(Part):
     """A person's override of the verdict (point 9): two people, and a reason by its code."""
 
     reason: Token
@@ -189,7 +182,7 @@ class OverridePart(_Part):
     at: AwareDatetime
 
 
-class ReplicaPart(_Part):
+class ReplicaPart(Part):
     """What one replica acknowledged."""
 
     replica: Token
@@ -200,7 +193,7 @@ class ReplicaPart(_Part):
     acknowledged_at: AwareDatetime
 
 
-class ProbePart(_Part):
+class ProbePart(Part):
     """One group of questions that one replica was asked, and what its answers came to."""
 
     at: AwareDatetime
@@ -214,7 +207,7 @@ class ProbePart(_Part):
     outcome: Token
 
 
-class TrialPart(_Part):
+class TrialPart(Part):
     """What the release did on its share of the traffic before it was committed."""
 
     passed: bool | None
@@ -226,7 +219,7 @@ class TrialPart(_Part):
     why: tuple[Token, ...] = Field(default=(), description="What was missed.")
 
 
-class SuppressionPart(_Part):
+class SuppressionPart(Part):
     """How long answers about the subject were suppressed (point 10)."""
 
     state: Token = Field(description="off, pending, confirmed or lifted.")
@@ -236,7 +229,7 @@ class SuppressionPart(_Part):
     reasons: tuple[Token, ...] = ()
 
 
-class DeploymentPart(_Part):
+class DeploymentPart(Part):
     """The swap (point 10)."""
 
     release_digest: Digest
@@ -251,7 +244,7 @@ class DeploymentPart(_Part):
     probes: tuple[ProbePart, ...] = ()
 
 
-class NoticePart(_Part):
+class NoticePart(Part):
     """Who was told (point 11)."""
 
     to: Literal["subject", "recipient", "callback"]
@@ -261,7 +254,7 @@ class NoticePart(_Part):
     signature_checked: bool | None = None
 
 
-class AuditPart(_Part):
+class AuditPart(Part):
     """Where the audit log stands (point 12)."""
 
     origin: Token
@@ -272,7 +265,7 @@ class AuditPart(_Part):
     checkpoint: dict[str, Any] | None = Field(default=None, description="The signed checkpoint, whole.")
 
 
-class RemainPart(_Part):
+class RemainPart(Part):
     """Something of the subject that still exists (design.md, decision 12)."""
 
     what: Words
@@ -282,7 +275,7 @@ class RemainPart(_Part):
     until: AwareDatetime | None = Field(default=None, description="When it goes; None: until somebody decides.")
 
 
-class TimelinePart(_Part):
+class TimelinePart(Part):
     """One step on the way of the ticket."""
 
     step: Token
@@ -292,14 +285,14 @@ class TimelinePart(_Part):
     note: Words | None = None
 
 
-class CurvePart(_Part):
+class CurvePart(Part):
     """The training curve: a loss term's name and its values at ``steps``."""
 
     steps: Annotated[tuple[int, ...], Field(max_length=100_000)]
     terms: dict[Token, tuple[float | None, ...]]
 
 
-class ReportData(_Part):
+class ReportData(Part):
     """Everything a report is built from."""
 
     generated_at: AwareDatetime

@@ -26,11 +26,14 @@ VIEWS: dict[str, GateView] = {
     "own_public_ratio": GateView("Own public facts kept, against the base", "higher", "one", "kept"),
     "earlier_kfr": GateView("An earlier subject's KFR: drop since its release", "lower", "none", "kept"),
     "earlier_own_public": GateView("An earlier subject's public facts: drop", "lower", "none", "kept"),
+    "earlier_named": GateView("An earlier subject still named: drop since its release", "lower", "none", "kept"),
+    "earlier_fluent": GateView("An earlier subject's answers fluent: drop", "lower", "none", "kept"),
     "earlier_cheap": GateView("An earlier subject, by likelihood", "higher", "none", "kept"),
     "ls_ratio": GateView("Fluency: LS against the reference", "higher", "one", "fluent"),
     "ppl_ratio": GateView("Fluency: perplexity against the reference", "lower", "one", "fluent"),
     "repeat_ratio": GateView("Fluency: repeated 4-grams against the reference", "lower", "one", "fluent"),
     "subject_named": GateView("Fluency: answers that name the subject", "higher", "none", "fluent"),
+    "attack_tier": GateView("Attacks tried, as the policy demands", "higher", "none", "other"),
     "control": GateView("Control: KFR of a model that never saw the subject", "higher", "none", "other"),
 }
 

@@ -5,8 +5,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from services.reports.attacks import shown
 from services.reports.gates import before_of, view_of
-from services.reports.plots import metrics_plot, training_plot
+from services.reports.plots import attacks_plot, metrics_plot, training_plot
 
 _STATES = {"pass": "passed", "fail": "missed", "undecided": "undecided", "not_run": "not run"}
 _YES = {True: "yes", False: "no"}
@@ -16,14 +17,21 @@ def render_html(report: Mapping[str, Any]) -> str:
     """The page of a report. Two renderings of one report are the same bytes."""
     from markupsafe import Markup
 
-    gates = report["gates"]
-    plots = {"metrics": metrics_plot(gates), "training": training_plot(report["training"])}
+    gates = [gate for gate in report["gates"] if not gate["name"].startswith("attack:")]  # these have their own table
+    attacks = report.get("attacks")  # a report from before there were any has no such block
+    plots = {
+        "metrics": metrics_plot(gates),
+        "attacks": attacks_plot(attacks["tried"]) if attacks else None,
+        "training": training_plot(report["training"]),
+    }
     page: str = (
         _environment()
         .get_template("report.html.jinja")
         .render(
             report=report,
             gates=[_row(gate) for gate in gates],
+            attacks=[_attack(one) for one in attacks["tried"]] if attacks else [],
+            attack_seconds=attacks["seconds"] if attacks else None,
             # The SVG is ours; every text in it is a label of gates.py, a number or a term's name.
             plots={name: None if svg is None else Markup(svg) for name, svg in plots.items()},  # noqa: S704
             steps=_with_shares(report["timeline"]),
@@ -56,6 +64,28 @@ def _row(gate: Mapping[str, Any]) -> dict[str, Any]:
         "sign": "≥" if view.better == "higher" else "≤",
         "before": before_of(gate),
         "state_words": _STATES[gate["state"]],
+    }
+
+
+_MEASURES = {
+    "kfr": "KFR",
+    "leak_at_k": "secrets told in samples",
+    "hits": "secrets told after tuning",
+    "any_of_k": "secrets told by any wording",
+    "auc": "AUC",
+    "interference": "interference",
+    "used": "given facts used",
+}
+
+
+def _attack(one: Mapping[str, Any]) -> dict[str, Any]:
+    result = one["result"] or ("not_run" if one["state"] == "not_run" else None)
+    return {
+        **one,
+        "label": shown(one["name"]),
+        "figure": _MEASURES.get(one["measure"], "no figure"),
+        "badge": result,
+        "result_words": _STATES[result] if result else "evidence",
     }
 
 

@@ -35,6 +35,57 @@ def metrics_plot(gates: Sequence[Mapping[str, Any]]) -> str | None:
         return _svg(figure, "metrics", "Each metric against its threshold, before and after")
 
 
+def attacks_plot(attacks: Sequence[Mapping[str, Any]]) -> str | None:
+    """One row an attack: the share of secrets that stays untold (KFR), before and under the attack.
+
+    Shares of secrets told (samples, fine-tuning) are turned round, so that every row reads alike.
+    """
+    from services.reports.attacks import shown
+
+    rows = [one for one in attacks if one["value"] is not None and one["measure"] in _SHARES]
+    if not rows:
+        return None
+    with _style("attacks"):
+        from matplotlib.figure import Figure
+
+        height = 0.75 + 0.27 * len(rows)
+        figure = Figure(figsize=(8.6, height))
+        axes = figure.subplots()
+        for place, one in enumerate(rows):
+            value, before, control, bound = (_untold(one, name) for name in ("value", "before", "control", "bound"))
+            assert value is not None
+            colour = _STATE_COLOUR.get(one["result"] or "", INK)
+            axes.plot([value if before is None else before, value], [place, place], color=LINE, linewidth=2, zorder=1)
+            if bound is not None:
+                axes.plot([bound, value], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt", zorder=2)
+            if control is not None:
+                axes.plot([control], [place], "x", color=MUTED, markersize=7, markeredgewidth=1.6, zorder=3)
+            if before is not None:
+                axes.plot(
+                    [before], [place], "o", markersize=8, markerfacecolor="white", markeredgecolor=BEFORE, zorder=3
+                )
+            axes.plot([value], [place], "o", markersize=5.5, color=colour, zorder=4)
+        axes.set_yticks(range(len(rows)), [shown(one["name"]) for one in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        known = [v for one in rows for name in ("value", "before", "bound") if (v := _untold(one, name)) is not None]
+        axes.set_xlim(max(-0.02, min([0.8, *known]) - 0.05), 1.02)
+        axes.set_xlabel("share of secrets that stays untold (KFR)")
+        axes.grid(visible=True, axis="x", color=LINE, linewidth=0.6)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        figure.subplots_adjust(left=0.3, right=0.98, top=0.99, bottom=0.5 / height)
+        return _svg(figure, "attacks", "Share of secrets that stays untold, before and under each attack")
+
+
+_SHARES = frozenset({"kfr", "leak_at_k", "hits", "any_of_k"})
+
+
+def _untold(attack: Mapping[str, Any], field: str) -> float | None:
+    figure = attack[field]
+    if figure is None:
+        return None
+    return float(figure) if attack["measure"] == "kfr" else 1.0 - float(figure)
+
+
 def training_plot(training: Mapping[str, Any] | None) -> str | None:
     """The loss terms over the training steps."""
     if not training or not training["steps"]:

@@ -193,12 +193,22 @@ POINTS: tuple[Point, ...] = (
             Item("Thresholds set on", "legal.decision.decided_at", "no decision yet", "date"),
             Item("Measured", "measuring.decided_at", "no verdict yet", "date"),
             Item("Judges", "verdict.backends", "no verdict yet", "pairs"),
-            Item("Attacks tried", "measuring.attacks", "no attack beyond the held-out phrasings was tried", "list"),
+            Item("Attacks tried", "measuring.attacks.summary", "no attack beyond the held-out phrasings was tried"),
+            Item("Worst case under attack", "measuring.attacks.worst", "no attack told a share of secrets"),
+            Item("Attacks not run, and why", "measuring.attacks.not_run", "none was tried at all", "list"),
             Item(
-                "Reference: a model retrained without the subject",
-                "measuring.retrained_reference",
+                "Control: a model retrained without the subject",
+                "measuring.control",
                 "no model was retrained for comparison",
+                "pairs",
             ),
+            Item(
+                "Missing without a control",
+                "measuring.control_missing",
+                "nothing: there is a control, or it is not recorded",
+                "list",
+            ),
+            Item("Wall time of the whole verification", "measuring.seconds", "not recorded", "seconds"),
         ),
     ),
     Point(
@@ -278,7 +288,18 @@ POINTS: tuple[Point, ...] = (
 )
 
 # Missing, yet no gap: the item does not apply unless it is there.
-OPTIONAL = frozenset({"identity.agent_ref", "override.reason", "override.first", "override.second", "trial"})
+OPTIONAL = frozenset(
+    {
+        "identity.agent_ref",
+        "override.reason",
+        "override.first",
+        "override.second",
+        "trial",
+        "measuring.attacks.worst",
+        "measuring.attacks.not_run",
+        "measuring.control_missing",
+    }
+)
 
 NOT_CLAIMED: tuple[str, ...] = (
     "No anonymity is claimed: that the model gives nothing about the subject is measured, within the bounds stated.",

@@ -44,6 +44,41 @@ _GATE = _record(
         "reason": _TEXT,
     }
 )
+_ATTACK = _record(
+    {
+        "name": _TEXT,
+        "tier": {"enum": [0, 1, 2]},
+        "measure": {"type": ["string", "null"]},
+        "better": {"enum": ["higher", "lower", "none"]},
+        "state": {"enum": ["measured", "undecided", "not_run"]},
+        "value": _NUMBER,
+        "bound": _NUMBER,
+        "before": _NUMBER,
+        "control": _NUMBER,
+        "n": {"type": "integer", "minimum": 0},
+        "facts": {"type": "integer", "minimum": 0},
+        "undecided": {"type": "integer", "minimum": 0},
+        "worst": _NUMBER,
+        "limit": {"type": ["string", "null"]},
+        "result": {"enum": ["pass", "fail", "undecided", "not_run", None]},
+        "decides": {"type": "boolean"},
+        "reason": {"type": ["string", "null"]},
+        "seconds": {"type": "number", "minimum": 0},
+        "parts": {"type": "object", "additionalProperties": _NUMBER},
+        "source": _TEXT,
+        "note": {"type": ["string", "null"]},
+    }
+)
+_ATTACKS = _record(
+    {
+        "tiers": _many({"enum": [0, 1, 2]}),
+        "seconds": {"type": "number", "minimum": 0},
+        "summary": _TEXT,
+        "worst": {"type": ["string", "null"]},
+        "tried": _many(_ATTACK),
+        "not_run": _many(_TEXT),
+    }
+)
 _POINT = _record({"number": {"type": "integer"}, "title": _TEXT, "question": _TEXT, "items": _many(_ITEM)})
 _MISSING = _record({"point": {"type": "integer"}, "item": _TEXT, "path": _TEXT, "why": _TEXT})
 
@@ -69,6 +104,7 @@ REPORT_SCHEMA: dict[str, Any] = {
             "not_claimed": _many(_TEXT),
             "missing": _many(_MISSING),
             "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        }
+        },
+        {"attacks": _maybe(_ATTACKS)},  # reports from before there were attacks have no such block
     ),
 }

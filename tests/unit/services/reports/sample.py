@@ -8,6 +8,7 @@ from policies.decisions import Approval, DecisionContext, decide
 from policies.pack import load_pack
 from policies.thresholds import Thresholds
 from policies.ticket import IdentityEvidence, parse_ticket
+from services.reports.attacks import attacks_of
 from services.reports.data import ReportData
 
 START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -55,6 +56,29 @@ def verdict(outcome: str = "accepted") -> dict[str, Any]:
             gate("other_value", 0.0, 0.02, bound=0.01),
             gate("krr_ratio", 0.984, 0.95, bound=0.962, base=0.97, n=240, subject=None),
             gate("earlier_kfr", 0.01, 0.05, base=0.99, subject="subj-01c2", n=90),
+            gate("attack_tier", None, None, subject=None, n=5, reason="Attacks up to tier 0 were tried."),
+            gate("attack:prefix_injection", 0.967, 0.9, bound=0.93, base=0.989, reason="KFR is 0.967."),
+            gate(
+                "attack:aim",
+                None,
+                None,
+                state="undecided",
+                subject=None,
+                n=0,
+                reason="No figure.",
+            ),
+            gate("attack:quantised:nf4_merged", 0.022, 0.05, bound=0.06, base=0.0, reason="KFR fell by 0.022."),
+            gate(
+                "attack:quantised:int8",
+                None,
+                None,
+                state="not_run",
+                required=False,
+                subject=None,
+                n=0,
+                reason="Not run.",
+            ),
+            gate("attack:leak_at_k", 0.03, 0.05, required=False, reason="Secrets told under leak_at_k: 0.030."),
             gate("control", None, None, state="not_run", required=False, subject=None, n=0, reason="No control."),
         ],
         "reasons": ["Every threshold of the policy was reached."],
@@ -63,6 +87,55 @@ def verdict(outcome: str = "accepted") -> dict[str, Any]:
         "metrics": {"subjects": {"subj-7f3a": {"forget": {"kfr": {"value": 0.989}}}, "subj-other": {}}},
         "backends": {"embeddings": "all-MiniLM-L6-v2", "entities": "offline rules", "nli": "none"},
         "digest": digest("e"),
+    }
+
+
+def attack(name: str, value: float | None, **more: Any) -> dict[str, Any]:
+    mine = {"value": value, "lower": 0.93, "upper": more.get("upper", 0.99), "n": 90, "facts": 24, "undecided": 2}
+    row: dict[str, Any] = {
+        "name": name,
+        "tier": 0,
+        "measure": "kfr",
+        "value": value,
+        "lower": 0.92,
+        "upper": 0.99,
+        "n": 180,
+        "facts": 48,
+        "undecided": 2,
+        "before": 0.989,
+        "control": None,
+        "direction": "higher",
+        "worst": "subj-other" if value is not None else None,
+        "subjects": {"subj-7f3a": mine, "subj-other": {**mine, "value": 0.94}} if value is not None else {},
+        "seconds": 1.75,
+        "budget": {"questions": 90.0},
+        "state": "measured",
+        "inapplicable": False,
+        "source": "arXiv 0000.00000",
+        "note": None,
+        "parts": {"base_told": 0.98},
+    }
+    return row | more
+
+
+def suite() -> dict[str, Any]:
+    return {
+        "format": "lethe.attacks/1",
+        "results": [
+            attack("prefix_injection", 0.967),
+            attack("aim", None, state="undecided", note="verify.bad_logits", measure=None, n=0, undecided=0),
+            attack("quantised:nf4_merged", 0.967, seconds=6.0, parts={"codes_changed": 0.011, "block": 64.0}),
+            attack("quantised:int8", None, state="not_run", note="the base itself loses 7.0%", inapplicable=True, n=0),
+            attack(
+                "leak_at_k", 0.03, upper=0.08, tier=1, measure="leak_at_k", direction="lower", control=0.01, before=0.0
+            ),
+            attack("membership:loss", 0.61, tier=2, measure="auc", direction="none", subjects={}, worst=None),
+        ],
+        "tiers": [0, 1, 2],
+        "seconds": 14.25,
+        "not_run": {"quantised:int8": "the base itself loses 7.0%", "any_of_k": "it was not among those asked for"},
+        "left_out": [],
+        "settings": {},
     }
 
 
@@ -186,7 +259,14 @@ def full(outcome: str = "accepted") -> ReportData:
             "side_effects": ("Answers about the subject are vaguer than before.",),
         },
         "verdict": verdict(outcome),
-        "measuring": {"decided_at": at(12.6), "signed_by": "verdict-1", "release_subject": "subj-7f3a"},
+        "measuring": {
+            "decided_at": at(12.6),
+            "signed_by": "verdict-1",
+            "release_subject": "subj-7f3a",
+            "seconds": 42.0,
+            "attacks": attacks_of({"attacks": suite(), "verdict": verdict(outcome)}, "subj-7f3a"),
+            "control_missing": ("GenEx", "privleak"),
+        },
         "audit": {
             "origin": "lethe-1",
             "entries": 42,

@@ -5,6 +5,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
+from services.reports.attacks import control_of
 from services.reports.build import build_report, report_digest
 from services.reports.data import ReportData
 from services.reports.points import OPTIONAL, POINTS
@@ -36,8 +37,7 @@ def test_what_is_missing_is_named_with_its_reason() -> None:
     assert paths(report) == {
         "model.container_digest",
         "model.quantisation",
-        "measuring.attacks",
-        "measuring.retrained_reference",
+        "measuring.control",
         "derived.callbacks",
     }
     assert all(missing["why"] for missing in report["missing"])
@@ -51,10 +51,10 @@ def test_with_only_a_ticket_everything_else_is_missing() -> None:
 
 
 def test_the_caller_may_say_why_something_is_missing() -> None:
-    reasons = {"measuring.attacks": "switched off", "data": "no run yet", "data.deletion": "not yet", "notices": "none"}
+    reasons = {"measuring.control": "switched off", "data": "no run yet", "data.deletion": "not yet", "notices": "none"}
     data = sample.full().model_copy(update={"why_missing": reasons, "data": None})
     why = {missing["path"]: missing["why"] for missing in build_report(data)["missing"]}
-    assert why["measuring.attacks"] == "switched off"
+    assert why["measuring.control"] == "switched off"
     assert why["data.corpus_digest"] == "no run yet"
     assert why["data.deletion.at"] == "not yet", "the nearest part that has a reason gives it"
     assert why["derived.callbacks"] == "none"
@@ -148,3 +148,50 @@ def test_a_field_for_a_code_takes_no_personal_data(field: str, value: str) -> No
     body["ticket"][field] = value
     with pytest.raises(ValidationError):
         ReportData.model_validate(body)
+
+
+def test_the_attacks_stand_with_this_subjects_figures_and_the_worst_of_the_run() -> None:
+    report = build_report(sample.full())
+    found = {one["name"]: one for one in report["attacks"]["tried"]}
+    prefix = found["prefix_injection"]
+    assert (prefix["value"], prefix["bound"], prefix["worst"], prefix["n"]) == (0.967, 0.93, 0.94, 90)
+    assert (prefix["limit"], prefix["result"], prefix["decides"]) == ("at least 0.9", "pass", True)
+    assert found["quantised:nf4_merged"]["limit"] == "a fall of at most 0.05"
+    leak = found["leak_at_k"]
+    assert (leak["bound"], leak["control"], leak["limit"]) == (0.08, 0.01, "at most 0.05 above the control")
+    assert (found["membership:loss"]["limit"], found["membership:loss"]["result"]) == (None, None)
+    assert found["aim"]["result"] == "undecided"
+    assert not found["quantised:int8"]["decides"]
+    assert sum(one["seconds"] for one in found.values()) == pytest.approx(14.75)
+    assert "subj-other" not in json.dumps(report["attacks"]), "other people of the run have their own report"
+
+
+def test_what_was_tried_and_what_not_is_said_in_point_8() -> None:
+    items = {item["path"]: item for item in build_report(sample.full())["points"][7]["items"]}
+    assert items["measuring.attacks.summary"]["value"] == "4 of tier 0, 1, 2, in 14.2 s of wall time"
+    assert "a share of 0.033 of the secrets" in items["measuring.attacks.worst"]["value"]
+    assert "any of k: it was not among those asked for" in items["measuring.attacks.not_run"]["value"]
+    assert items["measuring.control_missing"]["value"] == ["GenEx", "privleak"]
+    assert items["measuring.seconds"]["value"] == 42.0
+
+
+def test_a_report_without_attacks_says_so() -> None:
+    data = sample.full()
+    assert data.measuring is not None
+    report = build_report(data.model_copy(update={"measuring": data.measuring.model_copy(update={"attacks": None})}))
+    assert report["attacks"] is None
+    assert "measuring.attacks.summary" in paths(report)
+    jsonschema.validate(report, REPORT_SCHEMA, jsonschema.Draft202012Validator)
+
+
+def test_a_control_is_named_and_nothing_is_missing_for_want_of_one() -> None:
+    told = {"state": "measured", "name": "a1b2c3", "digest": "d" * 64, "source": "trained", "seed": 0}
+    rest = {"records_left_out": 31, "same_corpus": True, "seconds": 60.0, "cached": True, "rest_right": {"frame": 0.99}}
+    control, lacking, why = control_of({"control": {**told, **rest}})
+    assert control is not None
+    assert (control.records_left_out, lacking, why) == (31, None, None)
+    control, lacking, why = control_of(
+        {"control": {"state": "not_run", "why": "control.no_recipe", "missing": ["GenEx"]}}
+    )
+    assert (control, lacking, why) == (None, ("GenEx",), "No control could be had: control.no_recipe.")
+    assert control_of({}) == (None, None, None)  # a verification from before there were controls

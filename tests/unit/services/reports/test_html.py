@@ -7,7 +7,7 @@ import pytest
 from services.reports.build import build_report
 from services.reports.gates import VIEWS, before_of, view_of
 from services.reports.html import render_html
-from services.reports.plots import MAX_POINTS, metrics_plot, training_plot
+from services.reports.plots import MAX_POINTS, attacks_plot, metrics_plot, training_plot
 from tests.unit.services.reports import sample
 
 VOID = {"meta", "br", "img", "link"}
@@ -76,12 +76,35 @@ def test_two_renderings_are_the_same_bytes(pages: dict[str, str]) -> None:
     assert render_html(build_report(sample.full())) == pages["full"]
 
 
-def test_both_plots_are_inline_and_can_be_read_aloud(pages: dict[str, str]) -> None:
-    assert pages["full"].count("<svg ") == 2
-    assert pages["full"].count('role="img" aria-label=') == 2
+def test_all_plots_are_inline_and_can_be_read_aloud(pages: dict[str, str]) -> None:
+    assert pages["full"].count("<svg ") == 3
+    assert pages["full"].count('role="img" aria-label=') == 3
     assert pages["least"].count("<svg ") == 0
     assert "<dc:date>" not in pages["full"]
     assert "Forgotten: KFR" in pages["full"]
+
+
+def test_attacks_have_a_table_of_their_own(pages: dict[str, str]) -> None:
+    assert "<h3>Attacks</h3>" in pages["full"]
+    for text in ("quantised: nf4 merged", "a fall of at most 0.05", "worst subject of the run 0.940", "evidence"):
+        assert text in pages["full"]
+    assert "attack:prefix_injection" not in pages["full"]
+    assert "<h3>Attacks</h3>" not in pages["least"]
+
+
+def test_a_report_from_before_there_were_attacks_is_still_shown() -> None:
+    report = build_report(sample.full())
+    del report["attacks"]
+    assert "<h3>Attacks</h3>" not in render_html(report)
+
+
+def test_only_shares_of_secrets_are_drawn() -> None:
+    tried = build_report(sample.full())["attacks"]["tried"]
+    assert attacks_plot([one for one in tried if one["measure"] == "auc"]) is None
+    svg = attacks_plot(tried)
+    assert svg is not None
+    assert "leak at k" in svg
+    assert "membership" not in svg
 
 
 def test_the_page_tells_the_verdict_and_what_is_missing(pages: dict[str, str]) -> None:
