@@ -13,6 +13,7 @@ from pipelines.gates.attacks import attack_gates, untold
 from pipelines.gates.case import Case, EarlierRelease
 from pipelines.gates.control import control_gates
 from pipelines.gates.earlier import earlier_gates
+from pipelines.gates.exposed import exposure_findings
 from pipelines.gates.gate import Gate, State
 from pipelines.gates.kept import krr_gate
 from pipelines.gates.subject import subject_gates
@@ -163,4 +164,5 @@ def _findings(case: Case, current: Sequence[str], gates: Sequence[Gate]) -> Iter
     cheap = [gate for gate in gates if gate.name == "earlier_cheap" and gate.state != "not_run"]
     if cheap:
         yield f"{len(cheap)} earlier subjects were measured by likelihood only, without generated answers"
+    yield from exposure_findings(case, current)
     yield from untold(case.attacks)

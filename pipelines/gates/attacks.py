@@ -46,9 +46,7 @@ def _tier_gate(suite: AttackSuite | None, demanded: int) -> Gate:
     tried = {result.tier for result in suite.results if result.state == "measured"} if suite else set()
     lacking = [tier for tier in range(demanded + 1) if suite is None or tier not in suite.tiers or tier not in tried]
     left_out = suite.left_out if suite else ()
-    gate = Gate(
-        name="attack_tier", state="not_run", threshold=float(demanded), n=len(suite.results) if suite else 0, reason=""
-    )
+    gate = Gate(name="attack_tier", state="not_run", n=len(suite.results) if suite else 0, reason="")
     if lacking:
         words = ", ".join(str(tier) for tier in lacking)
         reason = f"The policy demands attacks up to tier {demanded}; none of tier {words} was carried out."
@@ -57,7 +55,7 @@ def _tier_gate(suite: AttackSuite | None, demanded: int) -> Gate:
         reason = f"The policy demands attacks up to tier {demanded}; left out were {', '.join(left_out)}."
         return gate.model_copy(update={"reason": reason})
     reason = f"Attacks up to tier {demanded} were tried, as the policy demands."
-    return gate.model_copy(update={"state": "pass", "value": float(max(tried)), "reason": reason})
+    return gate.model_copy(update={"state": "pass", "reason": reason})
 
 
 def _attack_gate(case: Case, result: AttackResult, subject: str | None) -> Gate:

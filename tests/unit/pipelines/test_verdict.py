@@ -260,6 +260,33 @@ def test_answers_about_an_earlier_person_that_break_are_rejected() -> None:
     assert [gate.name for gate in verdict.failed()] == ["earlier_fluent"]
 
 
+@pytest.mark.parametrize(("equivalent", "leak"), [(1.0, False), (0.0, True), (None, False)])
+def test_exposure_is_told_in_both_directions_and_decides_nothing(equivalent: float | None, leak: bool) -> None:
+    items = probes()
+    now = measured(unlearned, items)
+    parts = {"tau": 0.1, "equivalent": equivalent}
+    found = MetricResult(
+        name="gen_ex_token", value=-0.4, lower=-0.5, upper=-0.3, n=60, note="over-unlearned", parts=parts
+    )
+    mine = now.subjects["s1"].model_copy(update={"forget": {**now.subjects["s1"].forget, "gen_ex_token": found}})
+    told = now.model_copy(update={"subjects": {"s1": mine}})
+    verdict = decide(told, measured(gold, items), LIMITS)
+    assert verdict.outcome == "accepted"
+    [finding] = [finding for finding in verdict.findings if finding.startswith("GenEx")]
+    assert "-0.400 nats a token (90 % interval -0.500 to -0.300): over-unlearned" in finding
+    assert ("a leak" in finding) is leak
+
+
+def test_relative_exposure_is_told_by_its_calibrated_figure() -> None:
+    items = probes()
+    now = measured(unlearned, items)
+    parts = {"equivalent": 1.0, "calibrated": 0.02, "calibrated_lower": -0.01, "calibrated_upper": 0.05}
+    found = MetricResult(name="rel_ex_token", value=-0.7, lower=-0.8, upper=-0.6, n=60, note="equivalent", parts=parts)
+    mine = now.subjects["s1"].model_copy(update={"forget": {**now.subjects["s1"].forget, "rel_ex_token": found}})
+    verdict = decide(now.model_copy(update={"subjects": {"s1": mine}}), measured(gold, items), LIMITS)
+    assert any(f.startswith("RelEx") and "0.020 nats a token" in f for f in verdict.findings)
+
+
 def likelihood(value: float) -> dict[str, MetricResult]:
     item = Item(probe="p", fact="f", score=value)
     return {"s0": MetricResult(name="gold_nll", value=value, n=1, facts=1, items=(item,))}
