@@ -211,6 +211,9 @@ class VerifySettings(_Group):
 
     nli_model: str = Field("", description="Local NLI model; empty: none, and the report says what that means.")
     embedding_model: str = Field("", description="Local sentence-embedding model; empty: the packaged MiniLM.")
+    attack_tiers: tuple[Literal[0, 1, 2], ...] = Field(
+        (), description="Tiers of attacks to try beyond those that a policy pack demands; none can be taken away."
+    )
 
 
 class PolicySettings(_Group):

@@ -15,18 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session as DbSession
 
-from pipelines.augment.augmented import AugmentedSet, as_replay, in_turn, merge
+from pipelines.augment.augmented import AugmentedSet, in_turn, merge
 from pipelines.augment.leak import LeakCheck
 from pipelines.augment.port import Augmenter
+from pipelines.augment.replay import OWN_BUDGET, REPLAY_BUDGET, REPLAY_KEPT, choose_replay, rows_about_people
 from pipelines.augment.settings import AugmentSettings
 from pipelines.corpus.index import SubjectIndex
 from pipelines.corpus.load import load_probes
 from pipelines.model import LoadedModel
-from pipelines.rows import Probe, ProbeGroup, RowKind, Secret
+from pipelines.rows import RowKind, Secret
 from policies.canonical import canonical_json, keyed_digest
 from policies.errors import LetheError
-from policies.lifecycle import RunStatus
-from policies.thresholds import strictest
 from services import keys
 from services.corpus_index import index_path
 from services.installation import open_installation
@@ -34,25 +33,19 @@ from services.sealing import ring_of
 from services.serving.base import base_directory
 from services.settings import Settings
 from services.store.releases import get_release
-from services.store.runs import get_run, runs_of, tickets_of
+from services.store.runs import get_run, tickets_of
 from services.store.steps import steps_of
-from services.store.tables import Run
+from services.store.tables import Release, Run
 from services.store.types import utc_now
-from services.ticket import decision_of
-from services.unlearning import material
+from services.unlearning import material, stopping, verifying
 from services.unlearning.protocol import Operation, Session
 
 if TYPE_CHECKING:
     from pipelines.unlearn.settings import UnlearnSettings
     from pipelines.verdict import Gate
-    from pipelines.verify.measure import SubjectMeasurement
 
 Result = dict[str, Any]
 
-# Replay rows of all people forgotten before, together; each keeps this many sealed.
-REPLAY_BUDGET = 600
-REPLAY_KEPT = 300
-OWN_BUDGET = 300  # retain rows about their own public facts, of all of them together
 GROUND = "GDPR Art. 5(2)"  # accountability: later releases are measured for the person again
 
 
@@ -121,11 +114,11 @@ class Bench:
             return ring_of(session).digest
 
     def augment_settings(self, method: str) -> AugmentSettings:
-        """Amounts of rows; the raw answers only for a method that lowers them."""
-        from pipelines.unlearn.registry import Stream
-        from pipelines.unlearn.registry import method as find
+        """Amounts of rows; raw answers and refusals only for a method that learns from them."""
+        from pipelines.unlearn.registry import row_kinds
 
-        return AugmentSettings(negative=Stream.NEGATIVE in find(method).streams)
+        kinds = row_kinds(method)
+        return AugmentSettings(negative=RowKind.NEGATIVE in kinds, refusals=RowKind.REFUSAL in kinds)
 
     def unlearn_settings(self, run: Run) -> "UnlearnSettings":
         """The trainer's settings: its defaults, the installation's overrides, the run's method and seed.
@@ -205,7 +198,7 @@ class Bench:
         """Hold the augmented set against the data checks."""
         from pipelines.checks.suite import check
 
-        whole, secrets, names = self._rows(str(args["run_id"]))
+        whole, secrets, names = self.rows_of(str(args["run_id"]))
         session.progress({"done": 0, "total": 1})
         return check(whole, secrets, names).as_json()
 
@@ -214,15 +207,18 @@ class Bench:
         from pipelines.unlearn.trainer import unlearn
 
         run_id, start = str(args["run_id"]), str(args["start"])
-        whole, secrets, _ = self._rows(run_id)
+        whole, secrets, _ = self.rows_of(run_id)
         with self.store.read() as reading:
             run = get_run(reading, run_id)
             earlier = material.load_earlier(reading)
             parent = get_release(reading, run.parent_digest) if run.parent_digest else None
+            held = verifying.hold(_last_reached(reading, parent))
         # A row about somebody earlier may hold what is forgotten only now; the trainer's door would refuse the run.
         check = LeakCheck(secrets)
-        kept = [row for person in earlier for row in person.replay if not check.row_leaks(row)]
-        replay = as_replay(kept, REPLAY_BUDGET, run.seed)
+        kept = {p.subject_ref: [row for row in p.replay if not check.row_leaks(row)] for p in earlier}
+        replay = choose_replay(
+            kept, budget=REPLAY_BUDGET, new_rows=rows_about_people(whole.rows), scores=held, seed=run.seed
+        )
         own = [[row for row in person.own if not check.row_leaks(row)] for person in earlier]
         order = random.Random(run.seed)  # noqa: S311 - a sample, not a key
         settings = self.unlearn_settings(run)
@@ -235,11 +231,13 @@ class Bench:
             out_dir=self.run_directory(run_id) / start,
             progress=lambda step: session.progress(asdict(step)),
             should_cancel=session.should_cancel,
+            exposure=stopping.exposure_of(self, run_id, settings),
         )
         found = result.to_json()
         return {
             **{name: value for name, value in found.items() if name not in {"adapter", "curve"}},
-            "replay_left_out": sum(len(person.replay) for person in earlier) - len(kept),
+            "replay_rows": len(replay),
+            "replay_left_out": sum(len(p.replay) - len(kept[p.subject_ref]) for p in earlier),
             "start": "release" if result.warm else "base",
             "directory": start,
             "seed": settings.seed,
@@ -252,52 +250,8 @@ class Bench:
         }
 
     def verify(self, session: Session, args: Mapping[str, Any]) -> Result:
-        """Measure the adapter on everyone's probes, the base beside it, and decide."""
-        from pipelines.model import with_adapter
-        from pipelines.verdict import EarlierRelease, decide
-        from pipelines.verify.backends import make_backends
-        from pipelines.verify.measure import MeasureSettings, measure
-
-        run_id, directory = str(args["run_id"]), str(args["directory"])
-        with self.store.read() as reading:
-            run = get_run(reading, run_id)
-            tickets = tickets_of(reading, run_id)
-            mine = [probe for ticket in tickets for probe in material.load_rows(reading, ticket.ticket_id)[1]]
-            earlier = material.load_earlier(reading)
-            reached = {person.subject_ref: _reached(reading, person) for person in earlier}
-            limits = strictest(decision_of(ticket).thresholds for ticket in tickets)
-        probes = _distinct([*mine, *(probe for person in earlier for probe in person.probes)])
-        backends = make_backends(
-            embedding_model=self.settings.verify.embedding_model or None,
-            nli_model=self.settings.verify.nli_model or None,
-        )
-        chosen = MeasureSettings(seed=run.seed)
-        reference = reference_texts(probes, run.seed)
-        others = sorted({probe.value for probe in probes if probe.group is ProbeGroup.RETAIN and probe.value})
-
-        def progress(stage: str, done: int, total: int) -> None:
-            session.progress({"stage": stage, "done": done, "total": total})
-
-        ask: dict[str, Any] = {"backends": backends, "other_values": others, "settings": chosen, "progress": progress}
-        with with_adapter(self.base, self.run_directory(run_id) / directory / "adapter") as loaded:
-            now = measure(loaded, probes, reference_texts=reference, **ask).measurement
-            base = measure(loaded, probes, which="base", **ask).measurement
-        verdict = decide(
-            now,
-            base,
-            limits,
-            subjects=[ticket.subject_ref for ticket in tickets],
-            earlier={ref: EarlierRelease(**one) for ref, one in reached.items()},
-        )
-        return {
-            "outcome": verdict.outcome,
-            "reasons": list(verdict.reasons),
-            "verdict": verdict.model_dump(mode="json"),
-            "reached": {ref: _figures(now.subjects[ref]) for ref in now.subjects},
-            "decided_at": utc_now().isoformat(),
-            "directory": directory,
-            "seconds": now.seconds,
-        }
+        """Measure the adapter on everyone's probes, attack it, and decide."""
+        return verifying.verify(self, session, str(args["run_id"]), str(args["directory"]))
 
     def release(self, session: Session, args: Mapping[str, Any]) -> Result:
         """Seal and sign the adapter, and seal what later trainings replay."""
@@ -369,7 +323,7 @@ class Bench:
             "verdict": {"outcome": found.outcome, "digest": found.digest},
         }
 
-    def _rows(self, run_id: str) -> tuple[AugmentedSet, tuple[Secret, ...], dict[str, tuple[str, ...]]]:
+    def rows_of(self, run_id: str) -> tuple[AugmentedSet, tuple[Secret, ...], dict[str, tuple[str, ...]]]:
         """The run's rows, the secrets that none of them may hold, and every subject's names."""
         with SubjectIndex(index_path(self.installation)) as index, self.store.read() as reading:
             subjects = material.load_subjects(reading, run_id, index)
@@ -386,6 +340,15 @@ def carried_again(earlier: Sequence[material.Earlier], gates: "Sequence[Gate]") 
     """
     held = {gate.subject for gate in gates if (gate.name, gate.state) == ("earlier_kfr", "pass")}
     return [person.ticket_id for person in earlier if person.subject_ref in held]
+
+
+def _last_reached(session: DbSession, parent: Release | None) -> dict[str, dict[str, float | None]]:
+    """What everybody forgotten so far reached when the release that the run starts from was verified."""
+    if parent is None or parent.run_id is None:
+        return {}
+    step = steps_of(session, parent.run_id).get("verify")
+    found: dict[str, dict[str, float | None]] = (step.result or {}).get("reached", {}) if step else {}
+    return found
 
 
 def _curve(reports: Sequence[Mapping[str, float]]) -> dict[str, Any]:
@@ -405,46 +368,6 @@ def _set_digests(subjects: Sequence[material.Subject], key: bytes) -> dict[str, 
         ids = sorted({record.record_id for subject in subjects for record in getattr(subject, field)})
         found[f"{name}_digest"] = keyed_digest(key, canonical_json([name, ids]))
     return found
-
-
-def reference_texts(probes: Sequence[Probe], seed: int) -> dict[str, str]:
-    """A well-formed hedged sentence for every forget probe, from the set that neither base nor augmenter used."""
-    from pipelines.augment.questions import name_in, topic
-    from pipelines.corpus.hedges import hedge_sentences
-
-    texts = {}
-    for probe in probes:
-        if probe.group is ProbeGroup.FORGET:
-            name = name_in(probe.question, probe.names) or (probe.names[0] if probe.names else "the person")
-            rng = random.Random(f"{seed}:{probe.probe_id}")  # noqa: S311 - a choice of words, not a key
-            noun = topic(probe.question, name) or "detail"
-            texts[probe.probe_id] = hedge_sentences("reference", 1, name, noun, rng)[0]
-    return texts
-
-
-def _distinct(probes: Sequence[Probe]) -> list[Probe]:
-    """Tickets of one run share retain probes; and what one forgets is no retain probe of another."""
-    forgotten = {probe.fact for probe in probes if probe.group is ProbeGroup.FORGET}
-    kept: dict[str, Probe] = {}
-    for probe in probes:
-        if probe.group is not ProbeGroup.RETAIN or probe.fact not in forgotten:
-            kept.setdefault(probe.probe_id, probe)
-    return list(kept.values())
-
-
-def _figures(found: "SubjectMeasurement") -> dict[str, float | None]:
-    """What a subject reached, to be compared with at later releases."""
-    own = found.own_public.get("krr")
-    return {"kfr": found.forget["kfr"].value, "own_public": own.value if own else None}
-
-
-def _reached(session: DbSession, person: material.Earlier) -> dict[str, float | None]:
-    """What an earlier subject's own release reached."""
-    for run in runs_of(session, person.ticket_id):
-        if run.status == RunStatus.COMPLETED:
-            found: dict[str, float | None] = (steps_of(session, run.run_id)["verify"].result or {})["reached"]
-            return found[person.subject_ref]  # type: ignore[return-value]
-    raise LetheError("run.not_found", "There is no completed run of an earlier ticket.")
 
 
 def _final_training(steps: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -1,0 +1,142 @@
+"""What the attacks of a verification are given, and what is kept of what they say."""
+
+import random
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pipelines.augment.augmented import in_turn
+from pipelines.augment.leak import LeakCheck
+from pipelines.augment.wording import words
+from pipelines.rows import Probe, ProbeGroup, RowKind, Secret, TrainRow
+from pipelines.verify.attacks.port import AttackContext, AttackSettings, Tier
+from policies.errors import LetheError
+from services.store.releases import get_release
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session as DbSession
+
+    from pipelines.model import LoadedModel
+    from pipelines.verify.attacks.suite import AttackSuite
+    from pipelines.verify.backends import Backends
+    from pipelines.verify.measure import Measurement
+    from services.unlearning.operations import Bench
+    from services.unlearning.verifying import Asked, Progress
+
+RETAIN_ASKED = 200  # probes about others whose answers show what an attack costs
+HOLDOUT_ASKED = 1200  # people who were never in the corpus: a membership test at 1 % FPR needs a thousand
+EARLIER_ADAPTERS = 10  # the newest releases that an interference is looked for with
+
+
+def tiers_of(demanded: int, added: Iterable[int]) -> frozenset[Tier]:
+    """Every tier up to the one that the packs demand, and whatever the installation adds: it can take none away."""
+    return cast("frozenset[Tier]", frozenset({*range(demanded + 1), *added}))
+
+
+def attack(
+    bench: "Bench",
+    asked: "Asked",
+    loaded: "LoadedModel",
+    adapter: Path,
+    measured: "Measurement",
+    *,
+    backends: "Backends",
+    control: "LoadedModel | None",
+    progress: "Progress",
+    should_cancel: Callable[[], bool],
+) -> "AttackSuite | None":
+    """Attack the adapter on the run's people; None where neither pack nor installation wants any attack.
+
+    Args:
+        bench: Base, store and settings.
+        asked: The run's probes and thresholds.
+        loaded: The base with the adapter on.
+        adapter: Its directory; the results are kept beside it.
+        measured: The adapter without any attack.
+        backends: The judges.
+        control: A model that never saw the run's people.
+        progress: Told attack, done, total.
+        should_cancel: Asked now and then.
+
+    Raises:
+        LetheError: ``unlearn.cancelled``.
+    """
+    from pipelines.verify.attacks.suite import run_attacks
+
+    tiers = tiers_of(asked.limits.attack_tier_min, bench.settings.verify.attack_tiers)
+    if not tiers:
+        return None
+    whole, secrets, names = bench.rows_of(asked.run.run_id)
+    erased = {name for own in names.values() for name in own}
+    erased |= {name for person in asked.earlier for probe in person.probes for name in probe.names}
+    kfr = {subject: measured.subjects[subject].forget["kfr"].value for subject in asked.subjects}
+    with bench.store.read() as reading:
+        earlier = earlier_adapters(reading, asked.run.parent_digest)
+    context = AttackContext(
+        loaded=loaded,
+        adapter=adapter,
+        forget=tuple(p for p in asked.mine if p.group is ProbeGroup.FORGET),
+        retain=some_retained(asked.mine, asked.run.seed),
+        secrets=secrets,
+        benign=tuple(benign_rows(whole.rows, secrets, erased)),
+        forgotten={subject: value for subject, value in kfr.items() if value is not None},
+        control=control,
+        earlier=earlier,
+        holdout=holdout(bench, asked) if 2 in tiers else (),
+        backends=backends,
+        settings=AttackSettings(seed=asked.run.seed),
+        progress=lambda name, done, total: progress(f"attack {name}", done, total),
+        should_cancel=should_cancel,
+    )
+    return run_attacks(context, tiers=tiers, out_dir=adapter.parent / "attacks", key=asked.augmented)
+
+
+def stored(suite: "AttackSuite") -> dict[str, Any]:
+    """What the store keeps of the attacks: figures, without the score of each probe."""
+    kept: dict[str, Any] = suite.model_dump(mode="json")
+    for result in kept["results"]:
+        result["parts"] = {name: value for name, value in result["parts"].items() if not name.startswith("upper:")}
+        del result["items"]
+    return kept
+
+
+def benign_rows(rows: Iterable[TrainRow], secrets: Sequence[Secret], erased: Collection[str]) -> Iterator[TrainRow]:
+    """Rows about others and about no one; none names or tells anything of anybody erased."""
+    check = LeakCheck(secrets)
+    names = {tuple(words(name)) for name in erased}
+    for row in rows:
+        if row.kind in (RowKind.RETAIN, RowKind.GENERIC) and not check.row_leaks(row):
+            said = words(f"{row.prompt} {row.answer}")
+            if not any(tuple(said[at : at + len(name)]) == name for name in names for at in range(len(said))):
+                yield row
+
+
+def some_retained(probes: Iterable[Probe], seed: int) -> tuple[Probe, ...]:
+    """A part of the probes about others, facts in turn."""
+    by_fact: dict[str, list[Probe]] = {}
+    for probe in probes:
+        if probe.group is ProbeGroup.RETAIN:
+            by_fact.setdefault(probe.fact, []).append(probe)
+    rng = random.Random(f"attacks-{seed}")  # noqa: S311 - a sample, not a key
+    return tuple(in_turn(list(by_fact.values()), RETAIN_ASKED, rng))
+
+
+def earlier_adapters(session: "DbSession", parent: str | None) -> tuple[Path, ...]:
+    """The adapters of earlier releases that are still there, oldest first; release 0 changes nothing and is none."""
+    found: list[Path] = []
+    while parent is not None and len(found) < EARLIER_ADAPTERS:
+        release = get_release(session, parent)
+        if release.run_id is not None and (Path(release.path) / "adapter_config.json").is_file():
+            found.append(Path(release.path))
+        parent = release.parent_digest
+    return tuple(reversed(found))
+
+
+def holdout(bench: "Bench", asked: "Asked") -> tuple[Probe, ...]:
+    """Probes about people whom nobody trained on, drawn as the corpus was; none where it was not generated."""
+    from pipelines.corpus.fresh import fresh_people
+
+    try:
+        return tuple(fresh_people(Path(bench.settings.corpus.path), HOLDOUT_ASKED, asked.run.seed))
+    except LetheError:  # an ordinary corpus: nobody can draw more of its people
+        return ()
