@@ -28,6 +28,7 @@ class DrawnStep:
         drawn: Places of the rows of this step's batch in each stream.
         chosen: Stream and places of the answers that are paired with the negative batch.
         tokens: Answer tokens that were learned from so far.
+        used: Streams that the method took.
     """
 
     loaded: LoadedModel
@@ -37,6 +38,7 @@ class DrawnStep:
     drawn: Mapping[Stream, list[int]]
     chosen: tuple[Stream, list[int]] | None = None
     tokens: int = field(default=0, init=False)
+    used: set[Stream] = field(default_factory=set, init=False)
 
     def augmented(self) -> Raised:
         """Rows with vague answers."""
@@ -104,6 +106,7 @@ class DrawnStep:
     def _rows(self, stream: Stream, places: list[int] | None = None) -> tuple[_Keys, list[Encoded]]:
         drawn = self.drawn[stream] if places is None else places
         rows = [self.streams[stream].encoded[place] for place in drawn]
+        self.used.add(stream)
         self.tokens += sum(row.answer_tokens for row in rows)
         return [(stream, place) for place in drawn], rows
 

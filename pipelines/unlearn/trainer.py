@@ -139,6 +139,7 @@ class _Run:
     done: int = 0
     resumed_at: int = 0
     tokens: int = 0
+    used: set[Stream] = field(default_factory=set)
     seconds: float = 0.0
     curve: list[Mapping[str, float]] = field(default_factory=list)
     reference: Reference = field(init=False)
@@ -184,6 +185,7 @@ class _Run:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             self.tokens += batch.tokens
+            self.used |= batch.used
             recent.append(values)
             self.seconds = time.monotonic() - began - self.looks.seconds
             self.done = step + 1
@@ -201,9 +203,9 @@ class _Run:
 
     def result(self, rows: Sequence[TrainRow], checked: int) -> TrainResult:
         """What the run made."""
-        used = Counter(row.kind.value for row in rows if stream_of(row) in self.streams)
+        used = Counter(row.kind.value for row in rows if stream_of(row) in self.used)
         unpaired = self.pairs.unpaired if self.pairs else 0
-        used[RowKind.NEGATIVE.value] -= unpaired
+        used[RowKind.NEGATIVE.value] -= unpaired  # a method with pairs takes forgotten answers only in pairs
         return TrainResult(
             adapter=str(self.out_dir / "adapter"),
             method=self.settings.method,

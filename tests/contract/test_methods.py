@@ -62,6 +62,7 @@ SETTINGS = UnlearnSettings(
     checkpoint_every=4,
     report_every=1,
     autocast=False,
+    undial_retain_weight=1.0,
     satimp_weight=3.0,  # its weights p^5 (1 - p) are small where every token is known by heart
 )
 # Which term of a method has to fall.

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from pipelines.model import LoadedModel, with_adapter
 from pipelines.progress import StepProgress
 from pipelines.rows import RowKind, TrainRow
 from pipelines.unlearn import checkpoints
+from pipelines.unlearn.forward import steered_layer
 from pipelines.unlearn.registry import Stream
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.streams import sort_rows
@@ -242,3 +244,51 @@ def test_a_full_disk_is_a_clear_error(loaded: LoadedModel, tmp_path: Path, monke
         train(loaded, tmp_path)
     assert stopped.value.code == "unlearn.disk_full"
     assert not any(tmp_path.glob("*.new"))
+
+
+REFUSAL = tuple(
+    replace(one, kind=RowKind.REFUSAL, row_id=f"refusal-{one.row_id}", answer="I do not know.")
+    for one in ROWS
+    if one.kind is RowKind.NEGATIVE
+)
+
+
+def test_forgotten_answers_without_another_answer_are_left_out_and_counted(loaded: LoadedModel, tmp_path: Path) -> None:
+    result = train(loaded, tmp_path, replace(SETTINGS, method="dpo"), (*ROWS, *REFUSAL[1:]))
+    assert (result.unpaired, result.negative_rows) == (1, 2)
+    assert result.rows == {"negative": 2, "refusal": 2, "retain": 6}
+
+
+def test_pairs_of_nothing_are_refused(loaded: LoadedModel, tmp_path: Path) -> None:
+    elsewhere = tuple(replace(one, fact="f2") for one in REFUSAL)
+    with pytest.raises(LetheError) as refused:
+        train(loaded, tmp_path, replace(SETTINGS, method="dpo"), (*ROWS, *elsewhere))
+    assert refused.value.code == "unlearn.no_rows"
+
+
+def test_a_layer_that_is_not_there_is_refused(loaded: LoadedModel, tmp_path: Path) -> None:
+    with pytest.raises(LetheError) as refused:
+        train(loaded, tmp_path, replace(SETTINGS, method="rmu", rmu_layer=2))
+    assert refused.value.code == "unlearn.bad_settings"
+    assert "below 2" in refused.value.details[0]
+    assert not hasattr(loaded.model, "peft_config")
+
+
+@pytest.mark.parametrize(("layers", "wanted", "steered"), [(16, -1, 7), (2, -1, 0), (1, -1, 0), (16, 15, 15)])
+def test_the_published_layer_of_the_published_model(layers: int, wanted: int, steered: int) -> None:
+    model = SimpleNamespace(config=SimpleNamespace(num_hidden_layers=layers))
+    assert steered_layer(model, wanted) == steered
+
+
+def test_the_kl_can_stand_for_the_cross_entropy_on_retain_rows(loaded: LoadedModel, tmp_path: Path) -> None:
+    result = train(loaded, tmp_path, replace(SETTINGS, method="grad_diff", retain_loss="kl", kl_mask="all_real_tokens"))
+    assert set(result.curve[0]) == {"step", "forget", "kl"}
+    assert result.reference_bytes > 0
+
+
+def test_undial_has_no_retain_term_unless_it_is_given_a_weight(loaded: LoadedModel, tmp_path: Path) -> None:
+    plain = train(loaded, tmp_path / "plain", replace(SETTINGS, method="undial"))
+    assert set(plain.curve[0]) == {"step", "forget"}
+    assert plain.rows == {"negative": 3}
+    weighed = train(loaded, tmp_path / "weighed", replace(SETTINGS, method="undial", undial_retain_weight=1.0))
+    assert set(weighed.curve[0]) == {"step", "forget", "retain"}
