@@ -1,0 +1,158 @@
+"""The attacks of tiers 0 and 1 on one model, and their figures over the control's.
+
+leak@k is asked on the validation prompts, the others on a sample as well. The control is attacked once: its scores
+are taken off item by item, where running it again beside every method would double the time for the same numbers.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.bench.material import Material
+from pipelines.bench.probes import attack_probes
+from pipelines.model import LoadedModel
+from pipelines.rows import Probe, ProbeGroup, TrainRow
+from pipelines.verify.attacks.paired import over_control
+from pipelines.verify.attacks.port import AttackContext, AttackResult, AttackSettings, Progress, Tier
+from pipelines.verify.attacks.registry import attacks
+from pipelines.verify.attacks.relearn_benign import assert_benign
+from pipelines.verify.attacks.suite import run_attacks
+from pipelines.verify.backends import Backends
+from policies.errors import LetheError
+
+TIERS: frozenset[Tier] = frozenset({0, 1})
+SAMPLED = "leak_at_k"
+RELEARN = "relearn_leaked"
+ON_CONTROL = (SAMPLED, RELEARN, "relearn_benign")
+RETAIN_PROBES = 60
+
+
+def attack_model(
+    loaded: LoadedModel,
+    adapter: Path,
+    material: Material,
+    *,
+    settings: AttackSettings,
+    backends: Backends,
+    per_subject: int,
+    control: Sequence[AttackResult] = (),
+    only: Sequence[str] = (),
+    out_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> list[AttackResult]:
+    """Every attack on one model.
+
+    Args:
+        loaded: The model, its adapter on; a control has none.
+        adapter: The adapter's directory; the control's own.
+        material: Probes, secrets, rows.
+        settings: Budgets.
+        backends: The judges.
+        per_subject: Probes on unseen phrasings for each subject, beside the validation probes.
+        control: The results of the same attacks on the control.
+        only: Names of attacks; all of tiers 0 and 1 where empty.
+        out_dir: Where finished attacks are kept.
+        progress: Told attack, done, total.
+    """
+    known = [one.name for one in attacks(TIERS)]
+    chosen = [name for name in known if not only or name in only]
+    prompts = material.probes.of("v", ProbeGroup.FORGET)
+    context = AttackContext(
+        loaded=loaded,
+        adapter=adapter,
+        forget=attack_probes(material.probes, per_subject, settings.seed),
+        retain=material.probes.of("v", ProbeGroup.RETAIN)[:RETAIN_PROBES],
+        secrets=material.secrets,
+        benign=benign_rows(material, material.probes.of("v", ProbeGroup.FORGET)),
+        backends=backends,
+        settings=settings,
+        progress=progress,
+    )
+    results: list[AttackResult] = []
+    if SAMPLED in chosen and prompts:
+        where = out_dir / "sampling" if out_dir else None
+        sampling = replace(context, forget=prompts)
+        results += run_attacks(sampling, tiers=TIERS, only=(SAMPLED,), out_dir=where).results
+    others = [name for name in chosen if name != SAMPLED]
+    if others:
+        results += run_attacks(context, tiers=TIERS, only=others, out_dir=out_dir).results
+    return paired(results, control)
+
+
+def benign_rows(material: Material, asked: Sequence[Probe]) -> tuple[TrainRow, ...]:
+    """Rows that hold nothing of anybody erased, by the attack's own assertion; what it refuses is left out."""
+    rows = material.benign()
+    try:
+        assert_benign(rows, material.secrets, asked)
+    except LetheError as error:
+        refused = frozenset(error.details)
+        return tuple(row for row in rows if row.row_id not in refused)
+    return rows
+
+
+def paired(results: Sequence[AttackResult], control: Sequence[AttackResult]) -> list[AttackResult]:
+    """The results with what they tell beyond the control, paired by probe."""
+    theirs = {one.name: one for one in control}
+    made = []
+    for result in results:
+        other = theirs.get(result.name)
+        difference = over_control(result.items, other.items) if other else None
+        if other is None or difference is None:
+            made.append(result)
+            continue
+        parts = {**result.parts, **difference.parts()}
+        made.append(result.model_copy(update={"control": other.value, "parts": parts}))
+    return made
+
+
+def attack_figures(results: Iterable[AttackResult]) -> dict[str, float | None]:
+    """The figures of a row: leak@k and relearning over the control, the worst of the steps, KFR lost to 4 bits."""
+    found = {one.name: one for one in results if one.state == "measured"}
+    leak = found.get(SAMPLED)
+    figures: dict[str, float | None] = {
+        "leak": leak.value if leak else None,
+        "leak_high": leak.upper if leak else None,
+        "leak_control": leak.control if leak else None,
+        "leak_over_control": leak.parts.get("over_control") if leak else None,
+    }
+    for name in (RELEARN, "relearn_benign"):
+        short = "relearn" if name == RELEARN else "benign"
+        runs = [one for key, one in found.items() if key.partition(":")[0] == name and one.value is not None]
+        worst = max(runs, key=lambda one: _over(one), default=None)
+        figures[short] = worst.value if worst else None
+        figures[f"{short}_control"] = worst.control if worst else None
+        figures[f"{short}_over_control"] = worst.parts.get("over_control") if worst else None
+    drops = [
+        one.before - one.value
+        for key, one in found.items()
+        if _four_bit(key) and one.value is not None and one.before is not None
+    ]
+    figures["four_bit_drop"] = max(drops, default=None)
+    prompts = [one.value for one in found.values() if one.tier == 0 and one.measure == "kfr" and one.value is not None]
+    figures["kfr_attacked"] = min(prompts, default=None)
+    return figures
+
+
+def slim(results: Iterable[AttackResult]) -> list[dict[str, Any]]:
+    """The results for the JSON, without the score of every probe and sample bound."""
+    kept = []
+    for one in results:
+        plain = one.model_dump(mode="json", exclude={"items", "subjects"})
+        plain["parts"] = {key: value for key, value in plain["parts"].items() if ":" not in key}
+        kept.append(plain)
+    return kept
+
+
+def from_json(found: Iterable[Mapping[str, Any]]) -> list[AttackResult]:
+    """Results as ``model_dump`` gave them."""
+    return [AttackResult.model_validate(one) for one in found]
+
+
+def _over(result: AttackResult) -> float:
+    over = result.parts.get("over_control")
+    return result.value or 0.0 if over is None else over
+
+
+def _four_bit(name: str) -> bool:
+    return any(mark in name for mark in ("4bit", "4-bit", "int4", "nf4", "4_bit"))
