@@ -127,7 +127,10 @@ def quantised(
                 undo.enter_context(_weight_of(layer.linear, rounded(summed, bits, block).values))
         if merged and hasattr(loaded.model, "disable_adapter"):
             undo.enter_context(loaded.model.disable_adapter())
-        yield replace(loaded)
+            # The bare model: switching the adapter off once more, and on again, would add it to the merged weights.
+            yield replace(loaded, model=loaded.model.get_base_model())
+        else:
+            yield loaded
 
 
 def codes_changed(loaded: LoadedModel, bits: Bits = 4, block: int = BLOCK) -> float:
