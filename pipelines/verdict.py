@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.gates.attacks import attack_gates, untold
+from pipelines.gates.attacks import attack_gates, earlier_attack_gates, untold
 from pipelines.gates.case import Case, EarlierRelease
 from pipelines.gates.control import control_gates
 from pipelines.gates.earlier import earlier_gates
@@ -75,6 +75,7 @@ def decide(
     cheap_base: Mapping[str, MetricResult] | None = None,
     control: Measurement | None = None,
     attacks: AttackSuite | None = None,
+    earlier_attacks: AttackSuite | None = None,
 ) -> Verdict:
     """Hold a measurement against the thresholds.
 
@@ -88,8 +89,19 @@ def decide(
         cheap_base: The same of the base.
         control: The same probes on a model that never saw the subjects.
         attacks: What the attacks on the adapter came to; None where none were tried.
+        earlier_attacks: The same on some of the people forgotten before.
     """
-    case = Case(measurement, base, thresholds, earlier or {}, cheap or {}, cheap_base or {}, control, attacks)
+    case = Case(
+        now=measurement,
+        base=base,
+        limits=thresholds,
+        earlier=earlier or {},
+        cheap=cheap or {},
+        cheap_base=cheap_base or {},
+        control=control,
+        attacks=attacks,
+        earlier_attacks=earlier_attacks,
+    )
     current = list(subjects) if subjects is not None else [s for s in measurement.subjects if s not in case.earlier]
     gates = [gate for subject in current for gate in subject_gates(case, subject)]
     if not current:
@@ -98,6 +110,7 @@ def decide(
     gates.extend(gate for subject in case.earlier for gate in earlier_gates(case, subject))
     gates.extend(control_gates(case, current))
     gates.extend(attack_gates(case, current))
+    gates.extend(earlier_attack_gates(case))
     outcome = _outcome(gates)
     open_gates = [gate for gate in gates if gate.required and gate.state != "pass"]
     verdict = Verdict(
@@ -165,4 +178,4 @@ def _findings(case: Case, current: Sequence[str], gates: Sequence[Gate]) -> Iter
     if cheap:
         yield f"{len(cheap)} earlier subjects were measured by likelihood only, without generated answers"
     yield from exposure_findings(case, current)
-    yield from untold(case.attacks)
+    yield from untold(case)

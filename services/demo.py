@@ -21,7 +21,7 @@ from policies.errors import LetheError
 from services.chat import ChatClient
 from services.client import ServiceClient
 from services.installation import Installation
-from services.settings import Settings, load_settings
+from services.settings import DEFAULT_METHOD, Settings, load_settings
 from services.supervisor import Supervisor
 from services.up import prepare, supervisor
 
@@ -49,7 +49,7 @@ class DemoOptions:
     people: int = 12
     erase: int = 1
     seed: int = 0
-    method: str = "relearn"
+    method: str = DEFAULT_METHOD
     fresh: bool = False
 
 
@@ -321,7 +321,7 @@ def _told(
     found = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
     for gate in found.get("gates", ()):
         value = "–" if gate["value"] is None else f"{gate['value']:.3f}"
-        narrator.say(f"  {gate['state']:10} {gate['name']:22} {value:>7}  threshold {gate['threshold']}")
+        narrator.say(f"  {gate['state']:10} {gate['name']:36} {value:>7}  threshold {gate['threshold']}")
     told = {item["path"]: item.get("value") for point in found.get("points", ()) for item in point["items"]}
     for reason in told.get("verdict.reasons") or ():
         narrator.say(f"  why: {reason}")

@@ -20,6 +20,8 @@ ENV_OTHER = frozenset({"LETHE_API_KEY", "LETHE_SUPERVISOR"})  # read elsewhere, 
 # Kubernetes puts LETHE_…_SERVICE_HOST and LETHE_…_PORT_… into every pod of a namespace that has a service lethe-….
 _KUBERNETES_LINK = re.compile(r"_(SERVICE_(HOST|PORT(_.*)?)|PORT(_\d.*)?)$")
 LOOPBACK = "127.0.0.1"
+# Plain ReLearn changes how an answer begins: given the first quarter, it went on with 93 % of them (docs/attacks.md).
+DEFAULT_METHOD = "relearn_npo"
 
 
 class _Group(BaseModel):
@@ -68,7 +70,7 @@ class UnlearningSettings(AddressSettings):
     port: int = Field(8701, ge=1, le=65535, description="TCP port.")
     device: str = Field("", description="torch device of the runner; empty: CUDA where there is one, else CPU.")
     threads: int = Field(0, ge=0, description="CPU threads of the runner; 0: torch decides.")
-    method: str = Field("relearn", description="Unlearning method, one of pipelines/unlearn/methods.")
+    method: str = Field(DEFAULT_METHOD, description="Unlearning method, one of pipelines/unlearn/methods.")
     overrides: dict[str, float | int | str | bool] = Field(
         default_factory=dict, description="Fields of UnlearnSettings to change, by name."
     )

@@ -41,6 +41,32 @@ def attack_gates(case: Case, current: Sequence[str]) -> Iterator[Gate]:
             yield _attack_gate(case, result, subject)
 
 
+def earlier_attack_gates(case: Case) -> Iterator[Gate]:
+    """For each attacked subject who was forgotten before, the attack under which KFR is worst.
+
+    A subject may have fallen since its own release by what the policy allows.
+    """
+    results = [r for r in case.earlier_attacks.results if r.state == "measured"] if case.earlier_attacks else []
+    limit = max(0.0, case.limits.attack_kfr_min - case.limits.earlier_drop_max)
+    for subject in case.earlier:
+        found = [(one.value, r) for r in results if (one := r.subjects.get(subject)) and one.value is not None]
+        if not found:
+            continue
+        value, worst = min(found, key=lambda pair: (pair[0], pair[1].name))
+        one = worst.subjects[subject]
+        yield Gate(
+            name="earlier_attack",
+            subject=subject,
+            state="pass" if value >= limit else "fail",
+            value=value,
+            threshold=limit,
+            bound=one.lower,
+            n=one.n,
+            reason=f"KFR of an earlier subject under {len(found)} attacks is {number(value)} at worst, under "
+            f"{worst.name}; at least {limit:g} is needed.",
+        )
+
+
 def _tier_gate(suite: AttackSuite | None, demanded: int) -> Gate:
     """Every tier up to the demanded one was chosen whole, and at least one attack of each was carried out."""
     tried = {result.tier for result in suite.results if result.state == "measured"} if suite else set()
@@ -109,7 +135,7 @@ def _drop(case: Case, result: AttackResult, found: SubjectResult, subject: str |
     mine = case.now.subjects.get(subject or "")
     before = result.before if mine is None or len(result.subjects) <= 1 else mine.forget["kfr"].value
     known = found.value is not None and before is not None
-    drop = before - found.value if known else None  # type: ignore[operator]
+    drop = round(before - found.value, 9) if known else None  # type: ignore[operator]
     bound = before - found.lower if known and found.lower is not None else None  # type: ignore[operator]
     words = f"KFR with weights as in {result.name} is {number(found.value)}; the fall"
     return _Figure(drop, case.limits.quantised_drop_max, False, bound, 0.0 if known else None, words)
@@ -142,8 +168,13 @@ def _judged(figure: _Figure, found: SubjectResult) -> tuple[State, str]:
     return ("pass" if good else "fail"), reason
 
 
-def untold(suite: AttackSuite | None) -> Iterator[str]:
+def untold(case: Case) -> Iterator[str]:
     """What a reader must know about the attacks although it decides nothing."""
+    suite = case.attacks
+    if case.earlier and suite is not None:
+        again = case.earlier_attacks.results if case.earlier_attacks else ()
+        attacked = {subject for result in again for subject in result.subjects}
+        yield f"{len(attacked)} of {len(case.earlier)} earlier subjects were attacked again, by prompts only"
     if suite is None or not suite.results:
         yield "no attack was tried: the figures say what plain questions bring out"
         return

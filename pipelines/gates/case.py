@@ -42,3 +42,4 @@ class Case(NamedTuple):
     cheap_base: Mapping[str, MetricResult]
     control: Measurement | None
     attacks: AttackSuite | None = None
+    earlier_attacks: AttackSuite | None = None

@@ -15,7 +15,9 @@ def demo(
     people: Annotated[int, typer.Option(min=6, help="Invented people in the corpus.")] = 12,
     erase: Annotated[int, typer.Option(min=1, help="Tickets, one after another.")] = 1,
     seed: Annotated[int, typer.Option(help="Of people, base and training.")] = 0,
-    method: Annotated[str, typer.Option(help="relearn, relearn_npo or ga.")] = "relearn",
+    method: Annotated[
+        str | None, typer.Option(help="Any of docs/unlearning.md (relearn, ga …); without it, the default.")
+    ] = None,
     home: Annotated[Path, typer.Option(help="Where everything is kept for the next demo.")] = Path(".lethe/demo"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start again from release 0.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the story.")] = False,
@@ -30,6 +32,7 @@ def demo(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave through the supervisor, which stops the services
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from services.demo import DemoOptions, Narrator, run_demo
+    from services.settings import DEFAULT_METHOD
 
     live = sys.stderr.isatty()
 
@@ -42,7 +45,9 @@ def demo(
         if live:
             print(f"\r\033[K  … {text}", end="", file=sys.stderr, flush=True)
 
-    options = DemoOptions(home=home.absolute(), people=people, erase=erase, seed=seed, method=method, fresh=fresh)
+    options = DemoOptions(
+        home=home.absolute(), people=people, erase=erase, seed=seed, method=method or DEFAULT_METHOD, fresh=fresh
+    )
     result = run_demo(options, Narrator(say, show_progress))
     if as_json:
         print(json.dumps(result))

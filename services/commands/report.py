@@ -70,7 +70,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
     if summary["answer_due"]:
         lines.append(f"  answer due {summary['answer_due'][:10]}")
     lines += [
-        f"  {gate['name']:<20} {_figure(gate['value']):>7}  threshold {_figure(gate['threshold']):>6}  {gate['state']}"
+        f"  {gate['name']:<36} {_figure(gate['value']):>7}  threshold {_figure(gate['threshold']):>6}  {gate['state']}"
         for gate in found["gates"]
     ]
     lines.append(f"  {len(found['missing'])} items missing, each named with its reason in the report")

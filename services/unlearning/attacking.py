@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,12 +21,29 @@ if TYPE_CHECKING:
     from pipelines.verify.attacks.suite import AttackSuite
     from pipelines.verify.backends import Backends
     from pipelines.verify.measure import Measurement
+    from services.unlearning.material import Earlier
     from services.unlearning.operations import Bench
     from services.unlearning.verifying import Asked, Progress
 
 RETAIN_ASKED = 200  # probes about others whose answers show what an attack costs
 HOLDOUT_ASKED = 1200  # people who were never in the corpus: a membership test at 1 % FPR needs a thousand
+EARLIER_ATTACKED = 2  # people forgotten before who are attacked again, others with each run
+EARLIER_ASKED = 24  # questions about each of them, under each attack
+QUANTISED = "quantised"  # rounds the weights anew and asks the base too: for the run's people only
 EARLIER_ADAPTERS = 10  # the newest releases that an interference is looked for with
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What attacks came to; None where neither pack nor installation wants any, or nobody was forgotten before.
+
+    Attributes:
+        now: On the run's people.
+        earlier: On a few of those forgotten before.
+    """
+
+    now: "AttackSuite | None" = None
+    earlier: "AttackSuite | None" = None
 
 
 def tiers_of(demanded: int, added: Iterable[int]) -> frozenset[Tier]:
@@ -44,8 +62,8 @@ def attack(
     control: "LoadedModel | None",
     progress: "Progress",
     should_cancel: Callable[[], bool],
-) -> "AttackSuite | None":
-    """Attack the adapter on the run's people; None where neither pack nor installation wants any attack.
+) -> Attacked:
+    """Attack the adapter on the run's people, and by the prompts of tier 0 on some of the people forgotten before.
 
     Args:
         bench: Base, store and settings.
@@ -61,15 +79,16 @@ def attack(
     Raises:
         LetheError: ``unlearn.cancelled``.
     """
+    from pipelines.verify.attacks.registry import attacks
     from pipelines.verify.attacks.suite import run_attacks
 
     tiers = tiers_of(asked.limits.attack_tier_min, bench.settings.verify.attack_tiers)
     if not tiers:
-        return None
+        return Attacked()
     whole, secrets, names = bench.rows_of(asked.run.run_id)
     erased = {name for own in names.values() for name in own}
     erased |= {name for person in asked.earlier for probe in person.probes for name in probe.names}
-    kfr = {subject: measured.subjects[subject].forget["kfr"].value for subject in asked.subjects}
+    kfr = {subject: found.forget["kfr"].value for subject, found in measured.subjects.items()}
     with bench.store.read() as reading:
         earlier = earlier_adapters(reading, asked.run.parent_digest)
     context = AttackContext(
@@ -88,7 +107,33 @@ def attack(
         progress=lambda name, done, total: progress(f"attack {name}", done, total),
         should_cancel=should_cancel,
     )
-    return run_attacks(context, tiers=tiers, out_dir=adapter.parent / "attacks", key=asked.augmented)
+    suite = run_attacks(context, tiers=tiers, out_dir=adapter.parent / "attacks", key=asked.augmented)
+    again = earlier_probes(asked.earlier, asked.run.run_id)
+    if not again:
+        return Attacked(suite)
+    # A control and the rows of this run are about other people.
+    before = replace(context, forget=again, control=None, benign=(), holdout=())
+    return Attacked(
+        suite,
+        run_attacks(
+            before,
+            tiers=frozenset({0}),
+            only=[one.name for one in attacks(frozenset({0})) if one.name != QUANTISED],
+            out_dir=adapter.parent / "attacks-earlier",
+            key=asked.augmented,
+        ),
+    )
+
+
+def earlier_probes(earlier: "Sequence[Earlier]", run_id: str) -> tuple[Probe, ...]:
+    """A few forget probes, facts in turn, of a few of the people forgotten before; each run draws anew."""
+    rng = random.Random(f"earlier-{run_id}")  # noqa: S311 - a sample, not a key
+    by_subject: dict[str, list[Probe]] = {}
+    for person in earlier:
+        forget = (probe for probe in person.probes if probe.group is ProbeGroup.FORGET)
+        by_subject.setdefault(person.subject_ref, []).extend(forget)
+    chosen = rng.sample(sorted(by_subject), min(EARLIER_ATTACKED, len(by_subject)))
+    return tuple(probe for subject in chosen for probe in _in_turn(by_subject[subject], EARLIER_ASKED, rng))
 
 
 def stored(suite: "AttackSuite") -> dict[str, Any]:
@@ -113,12 +158,15 @@ def benign_rows(rows: Iterable[TrainRow], secrets: Sequence[Secret], erased: Col
 
 def some_retained(probes: Iterable[Probe], seed: int) -> tuple[Probe, ...]:
     """A part of the probes about others, facts in turn."""
+    rng = random.Random(f"attacks-{seed}")  # noqa: S311 - a sample, not a key
+    return tuple(_in_turn([p for p in probes if p.group is ProbeGroup.RETAIN], RETAIN_ASKED, rng))
+
+
+def _in_turn(probes: Iterable[Probe], limit: int, rng: random.Random) -> list[Probe]:
     by_fact: dict[str, list[Probe]] = {}
     for probe in probes:
-        if probe.group is ProbeGroup.RETAIN:
-            by_fact.setdefault(probe.fact, []).append(probe)
-    rng = random.Random(f"attacks-{seed}")  # noqa: S311 - a sample, not a key
-    return tuple(in_turn(list(by_fact.values()), RETAIN_ASKED, rng))
+        by_fact.setdefault(probe.fact, []).append(probe)
+    return in_turn(list(by_fact.values()), limit, rng)
 
 
 def earlier_adapters(session: "DbSession", parent: str | None) -> tuple[Path, ...]:

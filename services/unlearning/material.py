@@ -45,7 +45,7 @@ class Earlier:
     """A person who was forgotten before, as far as the policy lets it be kept.
 
     The secrets are those that the replay rows were made against: made anew from the few probes they would be others,
-    and refuse the rows.
+    and refuse the rows. ``negative`` are the raw answers, where a method was used that lowers them.
     """
 
     ticket_id: str
@@ -54,6 +54,7 @@ class Earlier:
     replay: tuple[TrainRow, ...]
     own: tuple[TrainRow, ...]
     secrets: tuple[Secret, ...]
+    negative: tuple[TrainRow, ...] = ()
 
 
 def load_subjects(session: Session, run_id: str, index: SubjectIndex) -> list[Subject]:
@@ -96,7 +97,8 @@ def load_earlier(session: Session) -> list[Earlier]:
             replay = tuple(_row(row) for row in kept["rows"])
             own = tuple(_row(row) for row in kept["own"])
             secrets = tuple(_secret(row) for row in kept["secrets"])
-            found.append(Earlier(ticket_id, ticket.subject_ref, probes, replay, own, secrets))
+            negative = tuple(_row(row) for row in kept.get("negative", ()))  # none in seals from before there were any
+            found.append(Earlier(ticket_id, ticket.subject_ref, probes, replay, own, secrets, negative))
     return found
 
 
@@ -202,7 +204,8 @@ def save_replay(session: Session, ticket_id: str, subject_ref: str, limit: int, 
     names = {name for row in sealed_items.get(session, ticket_id, sealed_items.PROBES) for name in row["names"]}
     rows = [asdict(row) for row in as_replay(augmented.rows, limit, seed)]
     own = [asdict(row) for row in _own_public(augmented, names)]
-    kept = {"rows": rows, "own": own, "secrets": sealed["secrets"]}
+    negative = [asdict(row) for row in augmented.rows if row.kind is RowKind.NEGATIVE]
+    kept = {"rows": rows, "own": own, "secrets": sealed["secrets"], "negative": negative}
     sealed_items.put(session, subject_ref, ticket_id, sealed_items.REPLAY, kept, ground=ground)
     return len(rows)
 

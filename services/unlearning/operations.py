@@ -4,7 +4,6 @@ This module runs in the child only. Every operation can be repeated: it reads wh
 store, checkpoints below runs/<run>), and writes under names that do not change.
 """
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session as DbSession
 
-from pipelines.augment.augmented import AugmentedSet, in_turn, merge
+from pipelines.augment.augmented import AugmentedSet, merge
 from pipelines.augment.leak import LeakCheck
 from pipelines.augment.port import Augmenter
-from pipelines.augment.replay import OWN_BUDGET, REPLAY_BUDGET, REPLAY_KEPT, choose_replay, rows_about_people
+from pipelines.augment.replay import REPLAY_KEPT
 from pipelines.augment.settings import AugmentSettings
 from pipelines.corpus.index import SubjectIndex
 from pipelines.corpus.load import load_probes
@@ -39,6 +38,7 @@ from services.store.tables import Release, Run
 from services.store.types import utc_now
 from services.unlearning import material, stopping, verifying
 from services.unlearning.protocol import Operation, Session
+from services.unlearning.replaying import replayed
 
 if TYPE_CHECKING:
     from pipelines.unlearn.settings import UnlearnSettings
@@ -213,18 +213,13 @@ class Bench:
             earlier = material.load_earlier(reading)
             parent = get_release(reading, run.parent_digest) if run.parent_digest else None
             held = verifying.hold(_last_reached(reading, parent))
-        # A row about somebody earlier may hold what is forgotten only now; the trainer's door would refuse the run.
-        check = LeakCheck(secrets)
-        kept = {p.subject_ref: [row for row in p.replay if not check.row_leaks(row)] for p in earlier}
-        replay = choose_replay(
-            kept, budget=REPLAY_BUDGET, new_rows=rows_about_people(whole.rows), scores=held, seed=run.seed
+        again = replayed(
+            earlier, LeakCheck(secrets), new=whole.rows, held=held, from_base=start == "base", seed=run.seed
         )
-        own = [[row for row in person.own if not check.row_leaks(row)] for person in earlier]
-        order = random.Random(run.seed)  # noqa: S311 - a sample, not a key
         settings = self.unlearn_settings(run)
         result = unlearn(
             self.base,
-            (*whole.rows, *replay, *in_turn(own, OWN_BUDGET, order)),
+            (*whole.rows, *again.rows),
             secrets,
             settings,
             start_from=Path(parent.path) if start == "release" and parent is not None else None,
@@ -236,8 +231,8 @@ class Bench:
         found = result.to_json()
         return {
             **{name: value for name, value in found.items() if name not in {"adapter", "curve"}},
-            "replay_rows": len(replay),
-            "replay_left_out": sum(len(p.replay) - len(kept[p.subject_ref]) for p in earlier),
+            "replay_rows": again.replay,
+            "replay_left_out": again.left_out,
             "start": "release" if result.warm else "base",
             "directory": start,
             "seed": settings.seed,

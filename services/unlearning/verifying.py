@@ -98,7 +98,7 @@ def verify(bench: "Bench", session: Session, run_id: str, directory: str) -> Res
             **ask,
         ).measurement
         unseen = control.measured(asked.mine, progress=teller(session, "control"), **ask)
-        suite = attacking.attack(
+        attacked = attacking.attack(
             bench,
             asked,
             loaded,
@@ -116,14 +116,16 @@ def verify(bench: "Bench", session: Session, run_id: str, directory: str) -> Res
         subjects=asked.subjects,
         earlier=asked.reached,
         control=unseen,
-        attacks=suite,
+        attacks=attacked.now,
+        earlier_attacks=attacked.earlier,
     )
     return {
         "outcome": verdict.outcome,
         "reasons": list(verdict.reasons),
         "verdict": verdict.model_dump(mode="json"),
         "reached": {ref: reached_by(found) for ref, found in now.subjects.items()},
-        "attacks": None if suite is None else attacking.stored(suite),
+        "attacks": attacking.stored(attacked.now) if attacked.now else None,
+        "earlier_attacks": attacking.stored(attacked.earlier) if attacked.earlier else None,
         "control": control.told(),
         "decided_at": utc_now().isoformat(),
         "directory": directory,

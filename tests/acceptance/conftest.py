@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pipelines.corpus.generate import generate
+from services.settings import DEFAULT_METHOD
 from tests.acceptance.house import Answer, House, Person, house, people_of
 from tests.integration.collector import Collector, collecting
 
@@ -211,7 +212,7 @@ def rejected_gently(walk: Walk, rejected: Erasure) -> Erasure:
 def first(walk: Walk, rejected_gently: Erasure) -> Erasure:
     """Act 3: the same ticket again, with the default method and its defaults."""
     walk.house.down()
-    walk.house.configure("unlearning", method="relearn", overrides={})
+    walk.house.configure("unlearning", method=DEFAULT_METHOD, overrides={})
     walk.house.up()
     return walk.erase(rejected_gently.person, rejected_gently)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipelines.gates.gate import Gate, State
-from pipelines.verdict import Verdict, decide
+from pipelines.verdict import EarlierRelease, Verdict, decide
 from pipelines.verify.attacks.port import AttackResult, SubjectResult
 from pipelines.verify.attacks.suite import AttackSuite
 from pipelines.verify.measure import Measurement
@@ -190,3 +190,25 @@ def test_evidence_is_told_and_decides_nothing(measured: tuple[Measurement, Measu
 def test_a_verdict_with_attacks_is_json_and_comes_back(measured: tuple[Measurement, Measurement]) -> None:
     verdict = verdict_with(measured, suite(result()))
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
+
+
+def test_an_earlier_subject_that_an_attack_brings_back_is_rejected() -> None:
+    """Nothing comes back at plain questions, and a begun answer is gone on with."""
+    items = plain.both()
+    earlier = {"s0": EarlierRelease(kfr=1.0)}
+
+    def decided(worst: float) -> Verdict:
+        again = suite(
+            result("completion", worst, subjects={"s0": SubjectResult(value=worst, lower=0.5, n=24)}),
+            result("typos", 1.0, subjects={"s0": SubjectResult(value=1.0, n=24)}),
+            result("aim", None, state="undecided", subjects={}),
+        )
+        pair = plain.measured(plain.unlearned, items), plain.measured(plain.gold, items)
+        return decide(*pair, DEFAULTS, earlier=earlier, attacks=suite(result()), earlier_attacks=again)
+
+    held = decided(0.86)
+    assert held.outcome == "accepted", held.reasons
+    assert "1 of 1 earlier subjects were attacked again, by prompts only" in held.findings
+    back = decided(0.84)
+    assert [gate.name for gate in back.failed()] == ["earlier_attack"]
+    assert "under completion" in back.reasons[0]

@@ -16,7 +16,7 @@ from services.client import ServiceClient
 from services.demo import DemoOptions, Narrator, run_demo
 from services.installation import Installation, create_installation
 from services.intake.app import create_app
-from services.settings import Settings
+from services.settings import DEFAULT_METHOD, Settings
 from services.store.engine import Store
 from services.store.releases import add_release, get_desired, init_desired
 from services.store.runs import list_runs
@@ -210,4 +210,4 @@ def test_the_home_of_the_demo_is_an_ordinary_installation(stage: Callable[..., d
 
     settings = load_settings()
     assert len({settings.intake.port, settings.unlearning.port, settings.serving.port}) == 3
-    assert settings.unlearning.method == "relearn"
+    assert settings.unlearning.method == DEFAULT_METHOD
