@@ -1,18 +1,18 @@
 from collections import Counter
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
+from pipelines.model import LoadedModel
 from pipelines.rows import Probe, ProbeGroup
 from pipelines.verify.attacks.leak_at_k import LEVEL, LeakAtK, count_hits, ks, leak_at
 from pipelines.verify.attacks.port import AttackSettings
 from pipelines.verify.backends import Backends
 from pipelines.verify.bounds import clopper_pearson
-from tests.unit.pipelines.verify.attacks.taught import FORGET, context, knowing, unknowing
+from tests.unit.pipelines.verify.attacks.taught import FORGET, context
 
 
 def test_golden_values() -> None:
@@ -78,8 +78,7 @@ def test_an_answer_that_no_judge_can_tell_is_never_silent() -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_was_taught_leaks_and_one_that_was_not_does_not(tmp_path: Path) -> None:
-    taught, control = knowing(tmp_path / "k"), unknowing(tmp_path / "u")
+def test_a_model_that_was_taught_leaks_and_one_that_was_not_does_not(taught: LoadedModel, control: LoadedModel) -> None:
     (found,) = LeakAtK().run(context(taught, control=control))
     assert found.state == "measured"
     assert found.value is not None
