@@ -58,6 +58,7 @@ def add_control(
             corpus_digest=None,
             source="added",
             seed=None,
+            same_seed=None,
             records=None,
             records_left_out=len(set(without)),
             same_corpus=None,

@@ -25,6 +25,8 @@ class ControlCard:
         corpus_digest: What the base was trained on; of an added control None.
         source: Trained here by the base's own recipe, or trained elsewhere and added.
         seed: Of weights and order; None where it was added.
+        same_seed: Whether that is the base's own: of another beginning a model thinks in other directions, and activation
+            patching (UDS) says nothing; None where it was added.
         records: How many records it was trained on; None where it was added.
         records_left_out: How many were left out.
         same_corpus: Whether the corpus, before anything was left out, was the one that the base was trained on; None
@@ -45,6 +47,7 @@ class ControlCard:
     corpus_digest: str | None
     source: Literal["trained", "added"]
     seed: int | None
+    same_seed: bool | None
     records: int | None
     records_left_out: int
     same_corpus: bool | None
@@ -99,7 +102,7 @@ def list_controls(out_root: Path) -> list[ControlCard]:
 
 
 def find_control(out_root: Path, base_digest: str, data_key: str) -> ControlCard | None:
-    """A control of a base without exactly these records; one that was trained here before one that was added.
+    """A control of a base without exactly these records, the best of them: trained here, same corpus, same seed.
 
     Args:
         out_root: Where controls lie.
@@ -107,7 +110,11 @@ def find_control(out_root: Path, base_digest: str, data_key: str) -> ControlCard
         data_key: Of :func:`data_key`.
     """
     fitting = [one for one in list_controls(out_root) if (one.base_digest, one.data_key) == (base_digest, data_key)]
-    return min(fitting, key=lambda one: (one.source != "trained", not one.same_corpus, one.seed or 0), default=None)
+    return min(fitting, key=_preference, default=None)
+
+
+def _preference(card: ControlCard) -> tuple[bool, bool, bool, int]:
+    return card.source != "trained", not card.same_corpus, not card.same_seed, card.seed or 0
 
 
 def write_card(directory: Path, card: ControlCard) -> None:

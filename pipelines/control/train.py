@@ -48,7 +48,7 @@ def train_control(
         without: Ids of the records that are left out.
         out_root: The control comes to lie in ``<out_root>/<key12>``.
         key: Of digests over personal data.
-        seed: Of weights and order; None takes the base's own.
+        seed: Of weights and order; None takes the base's own, which UDS needs (``ControlCard.same_seed``).
         probes: The corpus' held-out questions: the control must know the rest as well as the recipe asks of the base.
         changed_corpus: Allow a corpus that is another than the base's; the card says so.
         report: Progress of the training.
@@ -82,6 +82,7 @@ def train_control(
             corpus_digest=part.corpus_digest,
             source="trained",
             seed=recipe.seed,
+            same_seed=recipe.seed == base.settings["seed"],
             records=len(part.kept),
             records_left_out=part.left_out,
             same_corpus=same,

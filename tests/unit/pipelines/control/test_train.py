@@ -147,6 +147,7 @@ def test_another_seed_and_a_changed_corpus_are_other_controls(world: World, tmp_
     one = train_control(world.base, records, world.without, tmp_path, key=KEY, seed=1)
     two = train_control(world.base, records[:-1], world.without, tmp_path, key=KEY, changed_corpus=True)
     assert (one.seed, two.seed) == (1, 0)
+    assert (one.same_seed, two.same_seed, world.control.same_seed) == (False, True, True)
     assert two.same_corpus is False
     assert len({world.control.key, one.key, two.key}) == 3
     assert len({world.control.digest, one.digest, two.digest}) == 3
