@@ -1,10 +1,13 @@
+import ast
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from torch import Tensor
 
 from pipelines.rows import RowKind
+from pipelines.unlearn import methods as methods_folder
 from pipelines.unlearn.registry import KINDS, Method, Step, Stream, method, methods, register, row_kinds
 from pipelines.unlearn.settings import UnlearnSettings
 from policies.errors import LetheError
@@ -83,3 +86,14 @@ def test_baselines_learn_from_the_raw_forget_set_and_relearn_from_the_augmented_
 
 def test_every_kind_of_row_belongs_to_one_stream() -> None:
     assert sorted(kind for kinds in KINDS.values() for kind in kinds) == sorted(RowKind)
+
+
+def test_no_method_reaches_behind_the_types_that_keep_forgotten_answers_down() -> None:
+    """Logits and states of forgotten answers are for ``lowering`` alone: a method only asks for losses."""
+    behind = {"scored", "logits", "targets", "states", "vectors", "rejected", "token_nll", "row_nll", "row_nll_mean"}
+    files = sorted(Path(methods_folder.__path__[0]).glob("*.py"))
+    assert len(files) == 14
+    for file in files:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        touched = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert not touched & behind, file.name
