@@ -78,8 +78,8 @@ def table(
         }
     order = figure.ranked(rows)
     made: list[dict[str, Any]] = [
-        {"name": "base", "kind": "base", "rank": None, "figures": with_ratios(base, base), "combined": None},
-        {"name": "control", "kind": "control", "rank": None, "figures": with_ratios(control, base), "combined": None},
+        _beside("base", with_ratios(base, base)),
+        _beside("control", with_ratios(control, base)),
     ]
     for rank, name in enumerate(order, start=1):
         found = rows[name]
@@ -148,6 +148,12 @@ def targets(row: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 def paper_rows() -> list[dict[str, Any]]:
     """The paper's table, by its own names."""
     return [{"name": name, **dict(zip(paper.COLUMNS, row, strict=True))} for name, row in paper.TABLE_1.items()]
+
+
+def _beside(name: str, figures: dict[str, float | None]) -> dict[str, Any]:
+    """The row of a model that takes no part in the ranking."""
+    plain = {"name": name, "kind": name, "rank": None, "combined": None, "eligible": True, "failed": []}
+    return {**plain, "figures": figures}
 
 
 def _by_subject(runs: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
