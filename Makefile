@@ -6,6 +6,8 @@ STAMP  := $(VENV)/.installed
 VLLM   ?= .venv-vllm
 # Tests wait for services about half of their time, so a second worker fills it; more need more memory (4 GiB each).
 WORKERS ?= 2
+# Not shipped: zjunlp's KnowUnDo, its five files in one directory.
+DATA ?= ../shared/data/knowundo
 # torch's CPU build may lie where pip has been told to look (find-links); uv does not read pip's settings by itself.
 export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 # Without it two OpenMP threads beside any other load ran up to 8 times slower (docs/results.md).
@@ -13,7 +15,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help setup demo test lint bench bench-serving vllm clean
+.PHONY: help setup demo test lint bench bench-serving bench-knowundo vllm clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -43,6 +45,9 @@ lint: $(STAMP) ## ruff, mypy --strict, import-linter
 bench: $(STAMP) ## every figure that the README quotes
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.subject_search
+
+bench-knowundo: $(STAMP) ## every unlearning method on KnowUnDo (DATA=directory, ARGS="--quick")
+	$(BIN)/lethe bench knowundo --data $(DATA) $(ARGS)
 
 bench-serving: $(STAMP) vllm ## what the gateway costs, swaps under load, a fleet, suppression; both engines
 	$(BIN)/python -m benchmarks.serving --engine transformers
