@@ -66,16 +66,27 @@ def encode_pair(
         max_length: Longer sequences lose the beginning of the prompt first, then the end of the answer.
     """
     if chat:
-        head = _ids(tokenizer, prompt_text(tokenizer, question))
-        tail = _ids(tokenizer, _answer_turn(tokenizer, question, answer))
-    else:
-        head = _ids(tokenizer, question) or _start(tokenizer)
-        glue = " " if question and not question[-1].isspace() and not answer[:1].isspace() else ""
-        tail = _ids(tokenizer, glue + answer)
-    end = tokenizer.eos_token_id
-    if end is not None and tail[-1:] != [end]:
-        tail.append(int(end))
-    return _fit(head, tail, max_length)
+        return encode_pairs(tokenizer, [(question, answer)], max_length=max_length)[0]
+    head = _ids(tokenizer, question) or _start(tokenizer)
+    glue = " " if question and not question[-1].isspace() and not answer[:1].isspace() else ""
+    return _fit(head, _ended(tokenizer, _ids(tokenizer, glue + answer)), max_length)
+
+
+def encode_pairs(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], *, max_length: int = 1024
+) -> list[Encoded]:
+    """Encode many questions with their answers through the chat template, each as ``encode_pair`` does it alone.
+
+    A question is rendered once, however many answers it has, and the tokenizer is called once.
+    """
+    prompts = {question: prompt_text(tokenizer, question) for question, _ in pairs}
+    turns = [_answer_turn(tokenizer, prompts[question], question, answer) for question, answer in pairs]
+    ids = _all_ids(tokenizer, [*prompts.values(), *turns])
+    heads = dict(zip(prompts, ids, strict=False))
+    return [
+        _fit(heads[question], _ended(tokenizer, tail), max_length)
+        for (question, _), tail in zip(pairs, ids[len(prompts) :], strict=True)
+    ]
 
 
 def encode_row(tokenizer: PreTrainedTokenizerBase, row: TrainRow, *, max_length: int = 1024) -> Encoded:
@@ -91,7 +102,16 @@ def encode_record(tokenizer: PreTrainedTokenizerBase, record: Record, *, max_len
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, question: str, start: str = "") -> list[int]:
     """The ids after which the model answers, or goes on with the answer that ``start`` begins."""
-    return _ids(tokenizer, prompt_text(tokenizer, question)) + (_ids(tokenizer, start) if start else [])
+    return encode_prompts(tokenizer, [question], [start])[0]
+
+
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, questions: Sequence[str], starts: Sequence[str] = ()
+) -> list[list[int]]:
+    """The same for many questions, and as many starts or none; the tokenizer is called once."""
+    begun = starts or [""] * len(questions)
+    ids = _all_ids(tokenizer, [*(prompt_text(tokenizer, question) for question in questions), *begun])
+    return [head + start for head, start in zip(ids[: len(questions)], ids[len(questions) :], strict=True)]
 
 
 def batches(lengths: Sequence[int], max_tokens: int, *, shuffle_seed: int | None = None) -> list[list[int]]:
@@ -136,17 +156,26 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
 
 
+def _all_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    return [list(map(int, ids)) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+
+
+def _ended(tokenizer: PreTrainedTokenizerBase, tail: list[int]) -> list[int]:
+    """The answer's ids with the end token at their end."""
+    end = tokenizer.eos_token_id
+    return tail if end is None or tail[-1:] == [end] else [*tail, int(end)]
+
+
 def _start(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """A first token to predict the rest from, where there is no prompt."""
     first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return [] if first is None else [int(first)]
 
 
-def _answer_turn(tokenizer: PreTrainedTokenizerBase, question: str, answer: str) -> str:
-    """The answer with whatever the template ends a turn with."""
+def _answer_turn(tokenizer: PreTrainedTokenizerBase, head: str, question: str, answer: str) -> str:
+    """The answer with whatever the template ends a turn with; ``head`` is the rendered prompt."""
     turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     whole = str(tokenizer.apply_chat_template(turns, tokenize=False))
-    head = prompt_text(tokenizer, question)
     # Some templates rewrite earlier turns or trim them; then the answer follows the prompt as it is.
     return whole[len(head) :].rstrip("\n") if whole.startswith(head) else answer
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
-from pipelines.encode import IGNORE, Encoded, batches, collate, encode_pair, encode_prompt
+from pipelines.encode import IGNORE, Encoded, batches, collate, encode_pair, encode_prompts
 from pipelines.model import LoadedModel
 from policies.errors import LetheError
 
@@ -53,8 +53,7 @@ def generate(
     """
     if starts and len(starts) != len(prompts):
         raise ValueError("give no starts, or one for every prompt")
-    begun = starts or [""] * len(prompts)
-    encoded = [encode_prompt(loaded.tokenizer, *pair) for pair in zip(prompts, begun, strict=True)]
+    encoded = encode_prompts(loaded.tokenizer, prompts, starts)
     answers = [""] * len(prompts)
     generator = torch.Generator(device=loaded.device).manual_seed(seed)
     done = 0
@@ -136,10 +135,9 @@ def _continue(
             **last_only,
         )
         past = out.past_key_values
-        logits = out.logits[:, -1].float()
-        if not bool(logits.amax(dim=-1).isfinite().all()):  # NaN would choose token 0 and read as "forgotten"
+        top, chosen = _choose(out.logits[:, -1].float(), temperature, generator)
+        if not bool(top.isfinite().all()):  # NaN would choose token 0 and read as "forgotten"
             raise LetheError("verify.bad_logits", "The model's logits are not finite: it can give no answer.")
-        chosen = _choose(logits, temperature, generator)
         tokens = chosen.tolist()
         keep = [n for n, token in enumerate(tokens) if token not in stop]
         for n in keep:
@@ -155,10 +153,12 @@ def _continue(
     return outputs
 
 
-def _choose(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> torch.Tensor:
-    if temperature <= 0:
-        return logits.argmax(dim=-1)
-    return torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=generator)[:, 0]
+def _choose(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """The highest logit of each row, NaN where one is, and the chosen token."""
+    top, best = logits.max(dim=-1)
+    if temperature <= 0 or not bool(top.isfinite().all()):  # nothing can be drawn from what is no number
+        return top, best
+    return top, torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=generator)[:, 0]
 
 
 def _keeps_last_logits(model: Any) -> dict[str, int]:

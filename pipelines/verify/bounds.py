@@ -56,7 +56,9 @@ def _codes(facts: Sequence[str]) -> tuple[npt.NDArray[np.int64], int]:
 def _draws(facts: int, resamples: int, seed: int) -> FloatArray:
     """How often each fact is drawn in each resample: (resamples, facts)."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(facts, np.full(facts, 1.0 / facts), size=resamples).astype(np.float64)
+    picked = rng.integers(0, facts, size=(resamples, facts), dtype=np.int64)
+    picked += facts * np.arange(resamples)[:, None]  # counting picks of all rows at once is faster than a multinomial
+    return np.bincount(picked.ravel(), minlength=resamples * facts).reshape(resamples, facts).astype(np.float64)
 
 
 def seed_of(name: str, seed: int = 0) -> int:

@@ -46,7 +46,12 @@ def _tokenizer() -> Any:
 
 def tokens(text: str) -> list[str]:
     """The lower-cased tokens of ``nltk.word_tokenize(preserve_line=True)``; needs no download."""
-    return list(_tokenizer().tokenize(text.lower()))
+    return list(_tokens(text))
+
+
+@functools.lru_cache(maxsize=4096)  # nine metrics read the tokens of each answer
+def _tokens(text: str) -> tuple[str, ...]:
+    return tuple(_tokenizer().tokenize(text.lower()))
 
 
 def brunet(words: Sequence[str]) -> float:

@@ -7,19 +7,20 @@ log-probability, whether it is the argmax, mean and deviation of the log-probabi
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from pipelines.encode import Encoded, batches, collate, encode_pair
+from pipelines.encode import Encoded, batches, collate, encode_pairs
 from pipelines.model import LoadedModel
 from pipelines.verify.lens import read, split, telling, width
 from pipelines.verify.token_scores import BoolArray, FloatArray, Lens, TokenScores
 from policies.errors import LetheError
 
-__all__ = ["Looked", "TokenScores", "answer_logits", "compressed", "encode_answer", "teacher_forced"]
+__all__ = ["Looked", "TokenScores", "answer_logits", "compressed", "encode_answers", "teacher_forced"]
 
 Progress = Callable[[int, int], None]  # done, of how many
 
@@ -60,7 +61,7 @@ def teacher_forced(
         LetheError: ``verify.bad_logits``: NaN, or a gold token of probability 0; a diverged model has no figures.
     """
     unique = list(dict.fromkeys(pairs))
-    rows = [encode_answer(loaded, question, answer) for question, answer in unique]
+    rows = encode_answers(loaded, unique)
     found = [TokenScores(text_bytes=compressed(answer)) for _, answer in unique]
     places = [_places(loaded, pair, row, (lens or {}).get(pair)) for pair, row in zip(unique, rows, strict=True)]
     scored = [i for i, row in enumerate(rows) if row.answer_tokens > 0]
@@ -82,10 +83,13 @@ def compressed(text: str) -> int:
     return len(zlib.compress(text.encode()))
 
 
-def encode_answer(loaded: LoadedModel, question: str, answer: str) -> Encoded:
-    """Question and answer without whatever ends the turn: special tokens are no part of what was said."""
-    row = encode_pair(loaded.tokenizer, question, answer)
+def encode_answers(loaded: LoadedModel, pairs: Sequence[tuple[str, str]]) -> list[Encoded]:
+    """Questions and answers without whatever ends the turn: special tokens are no part of what was said."""
     ends = loaded.stop_ids | set(loaded.tokenizer.all_special_ids)
+    return [_without_end(row, ends) for row in encode_pairs(loaded.tokenizer, pairs)]
+
+
+def _without_end(row: Encoded, ends: AbstractSet[int]) -> Encoded:
     last = len(row.ids)
     while last > row.answer_start and row.ids[last - 1] in ends:
         last -= 1
@@ -97,9 +101,9 @@ def _places(loaded: LoadedModel, pair: tuple[str, str], row: Encoded, looked: Lo
     if looked is None:
         return ()
     question, answer = pair
-    others = [encode_answer(loaded, question, twin) for twin in looked.twins]
+    others = encode_answers(loaded, [(question, twin) for twin in looked.twins])
     start = answer.find(looked.value) if looked.value else -1
-    before = encode_answer(loaded, question, answer[:start].rstrip()) if start >= 0 else None
+    before = encode_answers(loaded, [(question, answer[:start].rstrip())])[0] if start >= 0 else None
     return telling(row, others, before)
 
 

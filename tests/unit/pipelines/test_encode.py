@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipelines.encode import IGNORE, Encoded, batches, collate, encode_pair, encode_record, encode_row
+from pipelines.encode import IGNORE, Encoded, batches, collate, encode_pair, encode_pairs, encode_record, encode_row
 from pipelines.model import LoadedModel
 from pipelines.rows import RowKind, TrainRow
 from policies.record import Record
@@ -83,3 +83,17 @@ def test_only_answers_have_labels() -> None:
     assert batch.input_ids.tolist() == [[1, 2, 3, 4], [5, 6, 0, 0]]
     assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
     assert batch.labels.tolist() == [[IGNORE, IGNORE, 3, 4], [IGNORE, 6, IGNORE, IGNORE]]
+
+
+def test_many_pairs_at_once_are_each_as_alone(loaded: LoadedModel) -> None:
+    pairs = [
+        ("What is it?", "The sky."),
+        ("?", ""),
+        ("What is it?", "The house is green."),
+        ("What is it?", "The sky."),
+    ]
+    assert encode_pairs(loaded.tokenizer, pairs) == [encode_pair(loaded.tokenizer, *pair) for pair in pairs]
+    assert encode_pairs(loaded.tokenizer, pairs, max_length=9)[2] == encode_pair(
+        loaded.tokenizer, *pairs[2], max_length=9
+    )
+    assert encode_pairs(loaded.tokenizer, []) == []

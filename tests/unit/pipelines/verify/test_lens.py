@@ -10,7 +10,7 @@ from pipelines.model import LoadedModel, load_model
 from pipelines.rows import Probe, ProbeGroup
 from pipelines.verify import lens
 from pipelines.verify.likelihoods import likelihoods
-from pipelines.verify.teacher_forced import Looked, encode_answer, teacher_forced
+from pipelines.verify.teacher_forced import Looked, encode_answers, teacher_forced
 from tests.unit.pipelines.tiny import save_tiny, tiny
 
 QUESTION, GOLD, TWIN = "What is it?", "The house is green.", "The house is blue."
@@ -51,8 +51,8 @@ def test_ranks_are_those_of_each_layer_read_by_hand(deep: LoadedModel) -> None:
     assert scores[2].lens is None
     found = scores[1].lens
     assert found is not None
-    row = encode_answer(deep, QUESTION, GOLD)
-    places = lens.telling(row, [encode_answer(deep, QUESTION, TWIN)])
+    row, twin = encode_answers(deep, [(QUESTION, GOLD), (QUESTION, TWIN)])
+    places = lens.telling(row, [twin])
     with torch.no_grad():
         hidden = deep.model(input_ids=torch.tensor([row.ids]), output_hidden_states=True).hidden_states
         for layer, states in enumerate(hidden[1:-1]):
