@@ -25,8 +25,8 @@ class ControlCard:
         corpus_digest: What the base was trained on; of an added control None.
         source: Trained here by the base's own recipe, or trained elsewhere and added.
         seed: Of weights and order; None where it was added.
-        same_seed: Whether that is the base's own: of another beginning a model thinks in other directions, and activation
-            patching (UDS) says nothing; None where it was added.
+        same_seed: Whether that is the base's own: of another beginning a model thinks in other directions, and
+            activation patching (UDS) says nothing; None where it was added.
         records: How many records it was trained on; None where it was added.
         records_left_out: How many were left out.
         same_corpus: Whether the corpus, before anything was left out, was the one that the base was trained on; None

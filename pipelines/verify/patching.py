@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pipelines.encode import Encoded, batches, collate
+from pipelines.encode import Encoded, batches, collate, encode_pair
 from pipelines.model import LoadedModel
 from pipelines.rows import Probe
-from pipelines.verify.teacher_forced import answer_logits, encode_answer
+from pipelines.verify.teacher_forced import answer_logits
 
 
 class Asked(NamedTuple):
@@ -45,7 +45,7 @@ def value_tokens(loaded: LoadedModel, probe: Probe) -> Asked | None:
     """
     if not probe.value:
         return None
-    row = encode_answer(loaded, probe.question, probe.answer)
+    row = encode_pair(loaded.tokenizer, probe.question, probe.answer)
     ids = row.ids[row.answer_start :]
     # A token may end within a character, which is then not there yet.
     ends = [len(_text(loaded, ids[:n]).rstrip("\ufffd")) for n in range(1, len(ids) + 1)]
@@ -150,4 +150,5 @@ def _tensor(values: list[int], loaded: LoadedModel) -> torch.Tensor:
 
 
 def _text(loaded: LoadedModel, ids: Sequence[int]) -> str:
-    return str(loaded.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+    # The end token is no part of what was said.
+    return str(loaded.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -62,7 +62,7 @@ def test_the_chat_template_and_the_cutting_of_words_count_too(tmp_path: Path, ba
     assert token_differences(replace(theirs, chat_template_digest="0" * 64), ours) == ("the chat template is another",)
     from tokenizers import pre_tokenizers
 
-    theirs.tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)  # type: ignore[attr-defined]
+    theirs.tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     assert token_differences(theirs, ours) == ("the rule of cutting words is another",)
 
 
