@@ -121,7 +121,7 @@ def quantised(
             summed = weight + _plain_delta(layer) if merged and layer.lora is not None else weight
             if not layer.quantise:
                 undo.enter_context(_weight_of(layer.linear, summed))
-            elif use_kernels:
+            elif use_kernels and _kernel_takes(summed, bits, block):
                 undo.enter_context(_in_place_of(layer, _kernel(layer.linear, summed, bits, block)))
             else:
                 undo.enter_context(_weight_of(layer.linear, rounded(summed, bits, block).values))
@@ -229,6 +229,11 @@ def _in_place_of(layer: _Layer, kernel: Any) -> Iterator[None]:
         yield
     finally:
         setattr(layer.parent, layer.attribute, layer.linear)
+
+
+def _kernel_takes(weight: torch.Tensor, bits: Bits, block: int) -> bool:
+    """Whether bitsandbytes computes this right: its 4-bit products go wrong where a block reaches into the next row."""
+    return bits == 8 or block == ROW or weight.shape[-1] % block == 0
 
 
 def _kernel(linear: Any, weight: torch.Tensor, bits: Bits, block: int) -> Any:

@@ -9,9 +9,9 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
-from pipelines.model import LoadedModel, with_adapter
+from pipelines.model import LoadedModel, load_model, with_adapter
 from pipelines.quantise import BLOCK, ROW, Bits, codes_changed, nf4_levels, quantised, rounded
-from tests.unit.pipelines.tiny import tiny
+from tests.unit.pipelines.tiny import save_tiny, tiny
 from tests.unit.pipelines.verify.attacks.adapted import save_lora
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -179,12 +179,15 @@ def test_layers_that_keep_their_weight_the_other_way_round(loaded: LoadedModel) 
     assert torch.equal(layer.weight, weight)
 
 
-def test_the_kernels_give_what_the_rounding_gives(adapted: LoadedModel) -> None:
+@pytest.mark.parametrize("hidden", [32, 64])  # at 32 a block of 64 reaches into the next row
+def test_the_kernels_give_what_the_rounding_gives(tmp_path: Path, hidden: int) -> None:
     """bitsandbytes is no dependency; where it is installed (it runs on a CPU too) it must agree."""
     pytest.importorskip("bitsandbytes")
-    for merged in (False, True):
-        with quantised(adapted, 4, merged=merged, kernels=False) as smaller:
-            ours = logits(smaller)
-        with quantised(adapted, 4, merged=merged, kernels=True) as smaller:
-            theirs = logits(smaller)
-        assert torch.allclose(ours, theirs, atol=1e-2)
+    loaded = load_model(save_tiny(tmp_path / "base", hidden=hidden), device="cpu")
+    with with_adapter(loaded, save_lora(loaded, tmp_path / "lora", spread=0.5)) as adapted:
+        for merged in (False, True):
+            with quantised(adapted, 4, merged=merged, kernels=False) as smaller:
+                ours = logits(smaller)
+            with quantised(adapted, 4, merged=merged, kernels=True) as smaller:
+                theirs = logits(smaller)
+            assert torch.allclose(ours, theirs, atol=1e-2)
