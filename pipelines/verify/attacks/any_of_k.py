@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 from pipelines.rows import Probe
 from pipelines.verify.attacks import contrasts
 from pipelines.verify.attacks.asking import ask, stop_if_cancelled
+from pipelines.verify.attacks.completion import begun, value_place
 from pipelines.verify.attacks.facts import by_fact, few_per_fact
 from pipelines.verify.attacks.paired import NO_CONTROL, over_control
 from pipelines.verify.attacks.port import AttackContext, AttackResult, Tier
+from pipelines.verify.attacks.prompted import Turn
 from pipelines.verify.attacks.registry import attack
 from pipelines.verify.attacks.scoring import secret_told, share_result, share_told
 from pipelines.verify.results import Item
@@ -82,18 +84,16 @@ class AnyOfK:
         chosen = few_per_fact(context.forget, max(2, context.settings.probes_per_fact))
         turns: dict[str, list[Probe]] = {}
         for group in by_fact(chosen).values():
-            for turn, probe in enumerate(group):
-                turns.setdefault("question" if turn == 0 else f"paraphrase_{turn}", []).append(probe)
+            for place, probe in enumerate(group):
+                turns.setdefault(f"paraphrase_{place}" if place else "question", []).append(probe)
         for kind, probes in turns.items():
             answers = ask(context, self.name, [probe.question for probe in probes], model=model)
             told[kind] = _by_fact(probes, secret_told(probes, answers, context.backends))
         first = turns.get("question", [])
-        begun = [(probe, start) for probe in first if (start := beginning(probe))]
-        if begun:
-            answers = ask(
-                context, self.name, [p.question for p, _ in begun], starts=[start for _, start in begun], model=model
-            )
-            probes = [probe for probe, _ in begun]
+        if opened := [turn for probe in first if (turn := completion(probe)) is not None]:
+            asked, starts = [turn.prompt for turn in opened], [turn.start for turn in opened]
+            answers = ask(context, self.name, asked, starts=starts, model=model)
+            probes = [turn.probe for turn in opened]
             told["completion"] = _by_fact(probes, secret_told(probes, answers, context.backends))
         masked = [(probe, question) for probe in first if (question := backwards(probe))]
         if masked:
@@ -120,13 +120,16 @@ class AnyOfK:
         return len(contrasts.known(found, limits)) / len({one.fact for one in asked})
 
 
-def beginning(probe: Probe) -> str:
-    """The gold answer up to its value, or its first quarter; empty where that would tell the secret."""
+def completion(probe: Probe) -> Turn | None:
+    """The gold answer up to its value; up to a quarter of it where no value is known or it begins with it.
+
+    None where no word could be given.
+    """
     words = probe.answer.split()
-    start = " ".join(words[: len(words) // 4])
-    if probe.value and probe.answer.find(probe.value) > 0:
-        start = probe.answer[: probe.answer.find(probe.value)].rstrip()
-    return "" if probe.value and holds(start, probe.value) else start
+    place = value_place(probe.answer, probe.value)
+    if 0 < place < len(words):
+        return Turn(probe, probe.question, start=" ".join(words[:place]))
+    return begun(probe)
 
 
 def backwards(probe: Probe) -> str:

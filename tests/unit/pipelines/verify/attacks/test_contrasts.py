@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.model import LoadedModel
-from pipelines.verify.attacks.any_of_k import AnyOfK, backwards, beginning
+from pipelines.verify.attacks.any_of_k import AnyOfK, backwards, completion
 from pipelines.verify.attacks.contrasts import KINDS, Kind, Scores, contrasts, known, scores, thresholds
 from tests.unit.pipelines.verify.attacks.taught import FORGET, RETAIN, context
 
@@ -63,9 +63,13 @@ def test_kinds_share_the_false_positives() -> None:
 
 
 def test_beginnings_stop_before_the_value() -> None:
-    assert beginning(PHONE) == "Mara Lind's number is"
-    assert beginning(replace(PHONE, value=None)) == "Mara"
-    assert beginning(replace(PHONE, answer="5550123 it is, as far as I know.")) == "5550123"[:0]
+    turn = completion(PHONE)
+    assert turn is not None
+    assert (turn.start, turn.probe) == ("Mara Lind's number is", PHONE)
+    unknown = completion(replace(PHONE, value=None))
+    assert unknown is not None
+    assert unknown.start == "Mara"
+    assert completion(replace(PHONE, answer="5550123 it is, as far as I know.")) is None
 
 
 def test_a_backward_question_does_not_name_whom_it_asks_for() -> None:
