@@ -1,6 +1,7 @@
 """The base's view of the rows: the same model with its adapter off, remembered as far as it fits."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -68,7 +69,7 @@ class Reference:
     def states(self, rows: Sequence[Encoded], layer: int) -> States:
         """Output of a layer at the answer tokens, computed each time."""
         loaded = self._loaded
-        with torch.no_grad(), loaded.adapter_disabled():
+        with _as_base(loaded):
             return forward.states(loaded.model, rows, loaded.pad_id, loaded.device, layer, autocast=self._autocast)
 
     def _compute(self, rows: Sequence[Encoded]) -> list[TopK]:
@@ -93,7 +94,19 @@ class Reference:
 
     def _score(self, rows: Sequence[Encoded], *, everywhere: bool = False) -> Scored:
         loaded = self._loaded
-        with torch.no_grad(), loaded.adapter_disabled():
+        with _as_base(loaded):
             return score(
                 loaded.model, rows, loaded.pad_id, loaded.device, autocast=self._autocast, everywhere=everywhere
             )
+
+
+@contextmanager
+def _as_base(loaded: LoadedModel) -> Iterator[None]:
+    """Adapter off, and no dropout: a base that drops units is another one each time."""
+    training = loaded.model.training
+    loaded.model.eval()
+    try:
+        with torch.no_grad(), loaded.adapter_disabled():
+            yield
+    finally:
+        loaded.model.train(training)

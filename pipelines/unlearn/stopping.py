@@ -103,7 +103,9 @@ class Looks:
         if found.tau != self.settings.stop_tau:
             fault = f"stop_tau is {self.settings.stop_tau:g}, and the exposure was judged by {found.tau:g}"
             raise LetheError("unlearn.bad_settings", "The settings of the run cannot be used.", (fault,))
-        self.seen.append(Look(step=step, mean=found.mean, lower=found.lower, upper=found.upper, state=str(found.state)))
+        # Plain figures: a checkpoint holds nothing else.
+        mean, lower, upper = (None if one is None else float(one) for one in (found.mean, found.lower, found.upper))
+        self.seen.append(Look(step=step, mean=mean, lower=lower, upper=upper, state=str(found.state)))
         return found.state == "equivalent"
 
     @property

@@ -91,3 +91,27 @@ def test_likelihoods_are_the_bases(adapted: LoadedModel, rows: list[Encoded]) ->
     with torch.no_grad(), adapted.adapter_disabled():
         expected = score(adapted.model, rows, 0, adapted.device, autocast=False).row_nll()
     assert torch.allclose(reference.nll([3, 1], [rows[3], rows[1]]), expected[[3, 1]], atol=1e-3)
+
+
+def test_the_reference_drops_no_units_while_the_model_trains(adapted: LoadedModel, rows: list[Encoded]) -> None:
+    """GPT-2 and others come with dropout: a reference that has it is another one at every step."""
+    still = Reference(adapted, 320, LIMIT, autocast=False)
+    expected, states = still.nll(range(5), rows), still.states(rows, 0).vectors
+    layers = adapted.model.get_base_model().model.layers
+    for layer in layers:
+        layer.self_attn.attention_dropout = 0.5
+    adapted.model.train()
+    try:
+        reference = Reference(adapted, 320, LIMIT, autocast=False)
+        assert torch.equal(reference.nll(range(5), rows), expected)
+        assert torch.equal(reference.states(rows, 0).vectors, states)
+        assert adapted.model.training
+        with torch.no_grad():
+            trained = score(adapted.model, rows, 0, adapted.device, autocast=False).logits
+        adapted.model.eval()
+        with torch.no_grad():
+            assert not torch.equal(trained, score(adapted.model, rows, 0, adapted.device, autocast=False).logits)
+    finally:
+        adapted.model.eval()
+        for layer in layers:
+            layer.self_attn.attention_dropout = 0.0
