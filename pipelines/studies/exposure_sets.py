@@ -156,7 +156,7 @@ def kept_items(world: World, gone: Collection[str], limit: int, seed: int) -> tu
     return tuple(_item(first[fact], ProbeGroup.RETAIN, None) for fact in chosen)
 
 
-def test_items(probes: Sequence[CorpusProbe], gone: Collection[str], limit: int, seed: int) -> tuple[Probe, ...]:
+def unseen_items(probes: Sequence[CorpusProbe], gone: Collection[str], limit: int, seed: int) -> tuple[Probe, ...]:
     """Questions about facts that are kept, on phrasings that were never trained."""
     able = [probe for probe in probes if probe.fact not in gone]
     chosen = random.Random(f"test-{seed}").sample(able, min(limit, len(able)))  # noqa: S311 - a sample, not a key

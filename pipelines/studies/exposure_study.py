@@ -28,7 +28,7 @@ from pipelines.studies.exposure_sets import (
     outside,
     rows_of,
     secrets_of,
-    test_items,
+    unseen_items,
     values_by_category,
 )
 from pipelines.studies.ledger import Ledger
@@ -135,7 +135,7 @@ class ExposureStudy:
         self._sides = (inside(world, settings.facts, settings.seed), outside(canaries))
         gone = {probe.fact for side in self._sides for probe in side.items}
         self._kept = kept_items(world, gone, settings.utility, settings.seed)
-        self._test = test_items(self._probes, gone, settings.utility, settings.seed)
+        self._test = unseen_items(self._probes, gone, settings.utility, settings.seed)
         categories = values_by_category(world.records) - {CATEGORY}
         fresh: dict[str, Sequence[str]] = dict(generated_values(sorted(categories), _FRESH, settings.seed + 7919))
         fresh[CATEGORY] = fresh_values(_FRESH, settings.seed + 7919)
@@ -277,6 +277,7 @@ def exposure_world(
     seed: int,
     *,
     recipe: BaseSettings | None = None,
+    base: Path | None = None,
     report: Reporter | None = None,
 ) -> World:
     """A corpus of people with the canaries of a study in it, and a base that was trained on both.
@@ -287,6 +288,7 @@ def exposure_world(
         facts: Of each forget set: so many canaries.
         seed: Of corpus and canaries; ``ExposureSettings.seed`` has to be the same.
         recipe: How the base is trained; default: the example base's.
+        base: One that was trained on this very corpus, instead; a control needs its recipe (``base.json``).
         report: Progress of the base's training.
     """
     plain = home / f"corpus-{people}-{seed}"
@@ -294,7 +296,7 @@ def exposure_world(
         generate(plain, people=people, seed=seed)
     directory = home / f"corpus-{people}-{seed}-canaries-{facts}"
     add_canaries(plain, directory, make_canaries(facts, seed))
-    return world_of(directory, home, recipe=recipe, report=report)
+    return world_of(directory, home, recipe=recipe, base=base, report=report)
 
 
 def _scored(loaded: LoadedModel, items: Sequence[Probe]) -> list[TokenScores]:

@@ -115,7 +115,7 @@ class StreamStudy:
         self._world, self._settings, self._amounts = world, settings, amounts
         self._told, self._training = told, training
         plan = {"study": "stream", "base": world.loaded.digest, "corpus": world.corpus.name, **asdict(settings)}
-        del plan["erasures"], plan["points"]  # a study may be taken further
+        del plan["erasures"], plan["ways"], plan["points"]  # a study may be taken further
         self._ledger = Ledger(directory, plan)
         self._follow = Follow(world, range(first_kept), settings.probes, settings.training.seed)
         self._gone: list[Case] = []

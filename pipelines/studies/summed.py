@@ -1,5 +1,6 @@
 """Per-request adapters, each trained alone from the base, added up: what the stream is compared with."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +26,10 @@ def with_summed(loaded: LoadedModel, adapters: Sequence[Path], combination: Comb
     """
     from peft import PeftModel
 
+    if not adapters or not all((adapter / "adapter_config.json").is_file() for adapter in adapters):
+        raise LetheError("adapter.not_loadable", "An adapter to be added up is missing.")
+    # PEFT still asks transformers for a property under its old name.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
     names = [f"a{number}" for number in range(len(adapters))]
     try:
         model = PeftModel.from_pretrained(loaded.model, str(adapters[0]), adapter_name=names[0])
@@ -32,7 +37,7 @@ def with_summed(loaded: LoadedModel, adapters: Sequence[Path], combination: Comb
             model.load_adapter(str(adapter), adapter_name=name)
         model.base_model.add_weighted_adapter(names, [1.0] * len(names), "sum", combination_type=combination)
         model.set_adapter("sum")
-    except (OSError, ValueError, RuntimeError, KeyError, IndexError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
         strip_adapter(loaded.model)
         raise LetheError("adapter.not_loadable", "The adapters cannot be added up on this base.") from error
     model.eval()

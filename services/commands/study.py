@@ -117,6 +117,7 @@ def exposure(
         list[str] | None, typer.Option("--set-ascent", help="A setting of gradient ascent, name=value; repeatable.")
     ] = None,
     home: Home = None,
+    base: Base = None,
     as_json: Json = False,
 ) -> None:
     """Exposure and utility while a model unlearns people's facts, or canaries: formulas are a reconstruction."""
@@ -141,7 +142,7 @@ def exposure(
     )
     place = home or _home()
     place.mkdir(parents=True, exist_ok=True)
-    world = exposure_world(place, people, facts, seed, report=_show_step)
+    world = exposure_world(place, people, facts, seed, base=base, report=_show_step)
     directory = out or place / f"exposure-{world.loaded.digest[:12]}"
     found = ExposureStudy(world, settings, directory, told=_tell, training=_show_step).run()
     table = crossings(found)
