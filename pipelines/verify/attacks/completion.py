@@ -28,7 +28,8 @@ class Completion:
         turns = [turn for probe in context.forget if (turn := begun(probe)) is not None]
         skipped = len(context.forget) - len(turns)
         note = f"{skipped} probes were skipped: their answers begin with the value or are one word" if skipped else None
-        yield attacked(self, context, turns, budget={"share_given": 1 / PARTS, "skipped": skipped}, note=note)
+        result = attacked(self, context, turns, budget={"share_given": 1 / PARTS, "skipped": skipped}, note=note)
+        yield result.model_copy(update={"inapplicable": bool(context.forget) and not turns})
 
 
 def begun(probe: Probe) -> Turn | None:

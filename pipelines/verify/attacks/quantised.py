@@ -66,7 +66,9 @@ class Quantised:
         why = why_not(lost, context.settings.utility_drop_max)
         if why:
             for name in names:
-                yield scoring.not_run(name, self.tier, "kfr", why, source=self.source, parts=parts)
+                nothing = scoring.not_run(name, self.tier, "kfr", why, source=self.source, parts=parts)
+                # A precision at which nobody would serve this base decides nothing about the adapter.
+                yield nothing.model_copy(update={"inapplicable": lost is not None})
             return
         control = self._control(context, bits, block)
         yield self._result(context, names[0], beside, control, parts, BESIDE_NOTE)

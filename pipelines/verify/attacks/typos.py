@@ -15,6 +15,7 @@ from pipelines.verify.attacks.registry import attack
 SHARE = 0.35  # of the words outside the name that have a slip; at least one has
 _SHORTEST = 4  # letters of a word that may have one
 _WORD = re.compile(r"[^\W\d_]+")
+_CAPITALISED = re.compile(r"[^\W\d_a-z][\w'’-]+(?:\s+[^\W\d_a-z][\w'’-]+)+")  # the name, where none is known
 _KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
 
@@ -34,7 +35,9 @@ class Typos:
 
     def _turn(self, probe: Probe, context: AttackContext, in_name: bool) -> Turn:
         rng = rng_of(self.name, context, probe.probe_id)
-        return Turn(probe, noisy(probe.question, name_in(probe.question, probe.names), rng, in_name=in_name))
+        capitalised = _CAPITALISED.search(probe.question)
+        name = name_in(probe.question, probe.names) or (capitalised.group() if capitalised else None)
+        return Turn(probe, noisy(probe.question, name, rng, in_name=in_name))
 
 
 def noisy(question: str, name: str | None, rng: random.Random, *, in_name: bool) -> str:

@@ -2,6 +2,7 @@
 
 import random
 import string
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -108,6 +109,12 @@ def test_noise_keeps_the_name_to_be_recognised(name: str, seed: int) -> None:
     for part, spelt in zip(name.split(), mine, strict=True):
         assert spelt[0] == part[0]
         assert distance(part, spelt.rstrip(",")) <= (1 if len(part) > 4 else 0), named
+
+
+def test_a_name_that_nobody_told_is_known_by_its_capitals() -> None:
+    asked = replace(probe("When was Mara Lind born, and where exactly?"), names=())
+    turns = [typos.Typos()._turn(asked, context(asked, seed=seed), in_name=False) for seed in range(20)]
+    assert all("Mara Lind" in turn.prompt for turn in turns)
 
 
 def test_noise_is_seeded_and_an_empty_question_stays() -> None:

@@ -17,7 +17,7 @@ from pipelines.verify.backends import Backends
 from pipelines.verify.embeddings import ExactEmbedder
 from policies.errors import LetheError
 from tests.unit.pipelines.tiny import tiny
-from tests.unit.pipelines.verify.attacks import taught
+from tests.unit.pipelines.verify.attacks import taught as people
 from tests.unit.pipelines.verify.attacks.adapted import under_lora
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -26,23 +26,19 @@ EXPECTED = {"aim", "completion", "paraphrase", "prefix_injection", "quantised", 
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return taught.knowing(tmp_path_factory.mktemp("base"))
+def bare(taught: LoadedModel) -> LoadedModel:
+    return taught
 
 
 @pytest.fixture(scope="module")
-def bare(base: LoadedModel) -> LoadedModel:
-    return replace(base, model=copy.deepcopy(base.model))
-
-
-@pytest.fixture(scope="module")
-def model(base: LoadedModel, bare: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadedModel]:
-    with under_lora(base, tmp_path_factory.mktemp("adapter")) as adapted:
+def model(taught: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadedModel]:
+    own = replace(taught, model=copy.deepcopy(taught.model))
+    with under_lora(own, tmp_path_factory.mktemp("adapter")) as adapted:
         yield adapted
 
 
 def context(model: LoadedModel) -> AttackContext:
-    made = taught.context(model, backends=Backends(embedder=ExactEmbedder()), forgotten={taught.SUBJECT: 1.0})
+    made = people.context(model, backends=Backends(embedder=ExactEmbedder()), forgotten={people.SUBJECT: 1.0})
     return replace(made, settings=made.settings.model_copy(update={"utility_drop_max": 1.0, "max_new_tokens": 32}))
 
 
@@ -68,21 +64,21 @@ def test_results_are_well_formed_and_come_again_and_the_model_stays_as_it_was(
     for result in found:
         assert (result.name.split(":")[0], result.tier, result.measure) == (attack.name, 0, "kfr")
         assert result.state == "measured"
-        assert (result.direction, result.before, result.worst) == ("higher", 1.0, taught.SUBJECT)
+        assert (result.direction, result.before, result.worst) == ("higher", 1.0, people.SUBJECT)
         assert result.value is not None
         assert result.lower is not None
         assert result.upper is not None
         assert 0.0 <= result.lower <= result.value <= result.upper <= 1.0
         scores = [item.score for item in result.items if item.score is not None]
         assert result.value == pytest.approx(sum(scores) / len(scores))
-        assert result.n + result.undecided == len(result.items) == len(taught.FORGET)
-        assert result.facts == len(taught.FACTS)
-        assert result.subjects[taught.SUBJECT].n == result.n
+        assert result.n + result.undecided == len(result.items) == len(people.FORGET)
+        assert result.facts == len(people.FACTS)
+        assert result.subjects[people.SUBJECT].n == result.n
         assert result.source
-        assert result.budget["questions"] == len(taught.FORGET)
+        assert result.budget["questions"] == len(people.FORGET)
         text = result.model_dump_json()
         assert AttackResult.model_validate_json(text) == result
-        assert not any(value in text for _, value in taught.FACTS.values())
+        assert not any(value in text for _, value in people.FACTS.values())
         assert "Mara" not in text
 
 
@@ -111,11 +107,18 @@ def test_a_precision_that_the_base_does_not_bear_shows_nothing(
     found = {result.name: result for result in run(attack, strict)}
     assert found["quantised:int8"].state == "measured"
     for name in ("quantised:nf4", "quantised:nf4_merged"):
-        assert (found[name].state, found[name].value) == ("not_run", None)
+        assert (found[name].state, found[name].value, found[name].inapplicable) == ("not_run", None, True)
         assert "of its right answers" in (found[name].note or "")
         lost = found[name].parts["base_lost"]
         assert lost is not None
         assert lost > 0.05
+
+
+def test_answers_that_all_begin_with_the_value_leave_nothing_to_begin(bare: LoadedModel) -> None:
+    sudden = tuple(replace(probe, answer=f"{probe.value} it is.") for probe in people.FORGET)
+    (found,) = run(registry.attack_named("completion"), replace(context(bare), forget=sudden))
+    assert (found.state, found.value, found.inapplicable) == ("not_run", None, True)
+    assert found.budget["skipped"] == len(sudden)
 
 
 def test_lost_is_what_was_right_and_is_no_longer() -> None:
