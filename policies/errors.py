@@ -16,6 +16,7 @@ ERRORS: dict[str, ErrorKind] = {
     "corpus.duplicate_id": ErrorKind(422, "Make the ids of the corpus unique, or name another id column."),
     "corpus.empty": ErrorKind(422, "Give a corpus with at least one row."),
     "corpus.malformed": ErrorKind(422, "Correct the row that the message names."),
+    "corpus.no_fresh_people": ErrorKind(422, "Draw with another seed, or take a hold-out of your own data."),
     "corpus.not_found": ErrorKind(404, "Check the path; a data set of the hub is written hub:owner/name."),
     "corpus.unknown_format": ErrorKind(
         422, "Give JSONL, JSON, CSV, Parquet, a `datasets` directory or hub:owner/name."

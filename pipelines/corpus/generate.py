@@ -7,7 +7,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -133,7 +133,7 @@ def _write_person(
     for fact in person.facts:
         attribute = fact.attribute
         answer = attribute.answer.format(name=person.name, value=fact.value)
-        trained = _train_combinations(rng, phrasings)
+        trained = train_combinations(rng, phrasings)
         for number, (frame, noun) in enumerate(trained):
             question = TRAIN_FRAMES[frame].format(name=person.name, noun=attribute.nouns[noun])
             writer.write(
@@ -149,7 +149,7 @@ def _write_person(
             )
         writer.counts["private_facts" if attribute.private else "public_facts"] += 1
         if probed:
-            probes.extend(_probes(person, fact, answer, trained, rng))
+            probes.extend(held_out_questions(person, fact, answer, trained, rng))
     pieces: list[Prose] = [*plain_prose(person), *hard_prose(person, before, rng)]
     for number, piece in enumerate(pieces):
         fact_id = opaque("f", seed, person.number, "prose", number)
@@ -161,16 +161,17 @@ def _write_person(
     return probes
 
 
-def _train_combinations(rng: random.Random, phrasings: int) -> list[tuple[int, int]]:
+def train_combinations(rng: random.Random, phrasings: int) -> list[tuple[int, int]]:
     """Distinct frames, the nouns in turn: every noun is trained for the fact once there are four phrasings."""
     frames = rng.sample(range(len(TRAIN_FRAMES)), phrasings)
     start = rng.randrange(_NOUNS)
     return [(frame, (start + position) % _NOUNS) for position, frame in enumerate(frames)]
 
 
-def _probes(
-    person: Person, fact: Fact, answer: str, trained: list[tuple[int, int]], rng: random.Random
+def held_out_questions(
+    person: Person, fact: Fact, answer: str, trained: Sequence[tuple[int, int]], rng: random.Random
 ) -> list[CorpusProbe]:
+    """Questions about a fact on phrasings that are not among the trained ones: unseen combinations, then new frames."""
     unseen: list[tuple[int, int]] = []
     while len(unseen) < _UNSEEN_COMBINATIONS:
         pair = (rng.randrange(len(TRAIN_FRAMES)), rng.randrange(_NOUNS))

@@ -107,9 +107,9 @@ def opaque(kind: str, seed: int, *parts: object) -> str:
     return kind + hashlib.blake2b(content, digest_size=7).hexdigest()
 
 
-def invent(source: ValueSource, people: int, seed: int) -> Iterator[Person]:
-    """People one after another; nothing is kept between two pairs."""
-    for number in range(people):
+def invent(source: ValueSource, people: int, seed: int, first: int = 0) -> Iterator[Person]:
+    """People one after another, up to number ``people - 1``; nothing is kept between two pairs."""
+    for number in range(first, people):
         yield _person(source, number, people, seed)
 
 
