@@ -61,6 +61,7 @@ def stream(
     from pipelines.studies.stream_page import write_stream_page
     from pipelines.studies.stream_result import lines, targets
     from pipelines.studies.world import open_world
+    from pipelines.unlearn.registry import row_kinds
     from pipelines.unlearn.settings import UnlearnSettings
 
     settings = StreamSettings(
@@ -74,6 +75,7 @@ def stream(
         probes=ProbeAmounts(forget=forget_probes, own=own_probes, rest=rest_probes),
         training=overridden(UnlearnSettings(method=method), training or ()),
     )
+    row_kinds(method)  # an unknown method is refused before a base is trained
     place = home or _home()
     place.mkdir(parents=True, exist_ok=True)
     world = open_world(place, people or erasures + rest_people, seed, base=base, report=_show_step)
