@@ -138,7 +138,8 @@ def _augmented(
     seed: int,
 ) -> AugmentedSet:
     forget = people.of("forget_train", ref)
-    others = [r for r in (*people.records["forget_train"], *kept) if people.about[r.record_id] != ref]
+    # Other people's *erased* rows: with frames of kept questions a model would learn to be vague about what stays.
+    others = [r for r in people.records["forget_train"] if people.about[r.record_id] != ref]
     return augment(
         forget,
         subject=ref,

@@ -152,7 +152,7 @@ def paper_rows() -> list[dict[str, Any]]:
 
 def _beside(name: str, figures: dict[str, float | None]) -> dict[str, Any]:
     """The row of a model that takes no part in the ranking."""
-    plain = {"name": name, "kind": name, "rank": None, "combined": None, "eligible": True, "failed": []}
+    plain: dict[str, Any] = {"name": name, "kind": name, "rank": None, "combined": None, "eligible": True, "failed": []}
     return {**plain, "figures": figures}
 
 

@@ -1,9 +1,11 @@
 """The whole benchmark: search, final runs with their attacks, ablations, result."""
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +181,7 @@ def result_of(
             for one in (results.differences(finals[settings.kinds[0]]["methods"], relearn, metric) if relearn else ())
         ],
         "paper": {"note": paper.NOTE, "rows": results.paper_rows()},
+        "machine": machine(session.settings.device),
         "seconds": {"all": round(seconds, 1), "preparation": round(session.prepared, 1)},
     }
 
@@ -190,4 +193,17 @@ def _base_result(found: Mapping[str, Any]) -> dict[str, Any]:
         "table": results.table(base, control, found["methods"]),
         "runs": found["methods"],
         "seeds": len(found["bases"]),
+    }
+
+
+def machine(device: str | None) -> dict[str, Any]:
+    """Where and with what the figures came about."""
+    import torch
+
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return {
+        "device": torch.cuda.get_device_name() if where.startswith("cuda") else "cpu",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
     }

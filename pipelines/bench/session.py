@@ -27,7 +27,6 @@ from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.trainer import unlearn
 from pipelines.verify.attacks.port import AttackResult, AttackSettings
 from pipelines.verify.backends import Backends
-from policies.canonical import canonical_json
 from policies.errors import LetheError
 
 _GUESS = {"base": 150.0, "row": 15.0, "trial": 45.0, "final": 90.0, "attack": 150.0, "ablation": 45.0}
@@ -150,7 +149,7 @@ class Session:
             if place == "slice" and (self.slice is self.material or (kind, seed) != self.searched()):
                 found["slice"] = found["whole"]
                 continue
-            inputs = {"material": _fingerprint(material), "base": base.digest, "control": control.digest}
+            inputs = {"material": self.fingerprint(material), "base": base.digest, "control": control.digest}
 
             def work(material: Material = material) -> dict[str, Any]:
                 made = judge(base, material.probes, backends=self.backends, control=control, twins=self.twins)
@@ -159,6 +158,16 @@ class Session:
 
             found[place] = self.units.run("row", f"rows-{kind}-{seed}-{place}", inputs, work)
         return found
+
+    def fingerprint(self, material: Material) -> str:
+        """A keyed digest of everything that a model learns from or is asked."""
+        return self.units.digest(
+            {
+                "rows": [[row.row_id, row.kind.value, row.prompt, row.answer] for row in material.rows],
+                "kept": [[row.row_id, row.prompt, row.answer] for row in material.kept],
+                "probes": [[probe.probe_id, probe.question, probe.answer] for probe in material.probes.probes],
+            }
+        )
 
     def searched(self) -> tuple[Kind, int]:
         """Base and seed that the search and the ablations run on."""
@@ -181,7 +190,7 @@ class Session:
             "control": models.control.digest,
             "method": name,
             "settings": asdict(settings),
-            "material": _fingerprint(material),
+            "material": self.fingerprint(material),
         }
 
         def work() -> dict[str, Any]:
@@ -243,7 +252,7 @@ class Session:
             "attacks": list(only),
             "settings": budgets.model_dump(mode="json"),
             "per_subject": self.settings.attack_per_subject,
-            "material": _fingerprint(self.material),
+            "material": self.fingerprint(self.material),
             "control": [one.name for one in control],
         }
 
@@ -278,16 +287,6 @@ def material_of(people: People, data: Dataset, settings: BenchSettings, question
     )
     asked = settings.neighbour_questions if questions is None else questions
     return make_material(people, probes, amounts=bench_amounts(asked), seed=0)
-
-
-def _fingerprint(material: Material) -> str:
-    """Tells one material from another by ids: their contents follow from the data set and the amounts."""
-    ids = {
-        "rows": [row.row_id for row in material.rows],
-        "kept": [row.row_id for row in material.kept],
-        "probes": [probe.probe_id for probe in material.probes.probes],
-    }
-    return hashlib.sha256(canonical_json(ids)).hexdigest()
 
 
 def _planned(settings: BenchSettings, methods: tuple[str, ...]) -> Counter[str]:

@@ -78,7 +78,6 @@ def quick_settings(**changes: Any) -> BenchSettings:
         trials=0,
         recipe=recipe,
         retain_p=60,
-        neighbour_questions=4,
         attacks=QUICK_ATTACKS,
         attack_per_subject=2,
         samples=32,

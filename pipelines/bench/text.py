@@ -43,12 +43,23 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
         for row in found["table"]:
             yield _line(row)
     yield ""
+    yield budget(result["budget"])
     yield LEGEND
     yield ""
     yield f"best ReLearn: {result['best_relearn'] or 'none'}; first: {result['first'] or 'none'}"
     for target in result["targets"]:
         state = {True: "met", False: "missed", None: "not measured"}[target["met"]]
         yield (f"  {target['target']:48}{cell(target['value'], 3):>8} {target['sign']} {target['limit']:.2f}  {state}")
+
+
+def budget(found: Mapping[str, Any]) -> str:
+    """What every method was allowed, in one line."""
+    seeds = ", ".join(str(seed) for seed in found["final_seeds"])
+    search = f"{found['trials_each']} trials on {found['slice_people']} people" if found["trials_each"] else "no search"
+    return (
+        f"budget of each method: {search}; final seeds {seeds}, {found['attacked_seeds']} of them attacked; "
+        f"{found['samples']} samples a prompt"
+    )
 
 
 def cell(value: float | None, places: int) -> str:

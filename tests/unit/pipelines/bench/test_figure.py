@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ def test_a_missing_part_leaves_the_figure_open(missing: str) -> None:
 
 def test_utility_is_a_hard_condition() -> None:
     spoilt = {**GOOD, "p_kfr_fluent": 1.0, "leak_over_control": 0.0, "p_fluent": 1.0, "utility": 0.9499}
-    rows = {"spoilt": spoilt, "honest": GOOD, "open": {**GOOD, "p_fluent": None}}
+    rows: dict[str, Mapping[str, float | None]] = {"spoilt": spoilt, "honest": GOOD, "open": {**GOOD, "p_fluent": None}}
     assert (figure.combined(spoilt) or 0) > (figure.combined(GOOD) or 0)
     assert figure.ranked(rows) == ["honest", "spoilt", "open"]
     assert figure.eligible({"utility": 0.95})
