@@ -4,7 +4,7 @@
     python -m benchmarks.quality --seed 1 --first 2 --cold --set learning_rate=1e-2   # a trial on other people
 
 Corpus and base are kept under ``--home``. Every erasure goes through the search, the forget set, the augmenter, the
-trainer and the verdict of the product (``pipelines/studies/world.py``); services, sealing and signing are left out.
+trainer and the verdict of the product (``pipelines/studies``); services, sealing and signing are left out.
 """
 
 import os
@@ -14,14 +14,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from pipelines.augment.replay import REPLAY_BUDGET
 from pipelines.augment.settings import AugmentSettings
-from pipelines.studies.world import Case, Outcome, erase, holding, open_world, prepare
+from pipelines.studies.erasure import Outcome, erase, holding
+from pipelines.studies.overrides import overridden
+from pipelines.studies.world import Case, open_world, prepare
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.verdict import EarlierRelease
 from pipelines.verify.backends import Backends
@@ -46,15 +46,6 @@ def show(outcome: Outcome, *, samples: bool) -> None:
         print(f"    {question}\n      -> {answer}")
 
 
-def parsed(texts: Sequence[str], made: Any) -> Any:
-    """Settings with ``name=value`` changes."""
-    kinds = {field.name: type(getattr(made, field.name)) for field in fields(made)}
-    changes = dict(text.split("=", 1) for text in texts)
-    return replace(
-        made, **{name: kinds[name](float(v)) if kinds[name] is int else kinds[name](v) for name, v in changes.items()}
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=12)
@@ -72,8 +63,8 @@ def main() -> None:
     args = parser.parse_args()
     args.home.mkdir(parents=True, exist_ok=True)
     world = open_world(args.home, args.people, args.seed)
-    settings = parsed(args.training, UnlearnSettings(method=args.method))
-    amounts = parsed(args.amount, AugmentSettings(negative=args.method != "relearn"))
+    settings = overridden(UnlearnSettings(method=args.method), args.training)
+    amounts = overridden(AugmentSettings(negative=args.method != "relearn"), args.amount)
     judges = Backends()
     gone: list[Case] = []
     earlier: dict[str, EarlierRelease] = {}

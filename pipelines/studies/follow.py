@@ -14,7 +14,8 @@ from pipelines.augment.probes import probes_from_corpus
 from pipelines.corpus.load import load_probes
 from pipelines.model import LoadedModel
 from pipelines.rows import Probe, ProbeGroup
-from pipelines.studies.world import Case, World, ratio
+from pipelines.studies.erasure import ratio
+from pipelines.studies.world import Case, World
 from pipelines.verify.backends import Backends
 from pipelines.verify.measure import Measurement, MeasureSettings, cheap_pass, score_texts
 from pipelines.verify.results import MetricResult

@@ -18,10 +18,11 @@ from pipelines.augment.settings import AugmentSettings
 from pipelines.model import with_adapter
 from pipelines.progress import Reporter
 from pipelines.rows import RowKind, TrainRow
+from pipelines.studies.erasure import score
 from pipelines.studies.follow import Follow, ProbeAmounts
 from pipelines.studies.ledger import Ledger
 from pipelines.studies.summed import COMBINATIONS, Combination, with_summed
-from pipelines.studies.world import Case, World, earlier_secrets, kept_rows, prepare, run_rows, score
+from pipelines.studies.world import Case, World, earlier_secrets, kept_rows, prepare, run_rows
 from pipelines.unlearn.registry import row_kinds
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.trainer import unlearn

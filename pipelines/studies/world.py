@@ -2,7 +2,7 @@
 
 Every erasure goes through the search, the forget set, the augmenter, the trainer and the verdict of the product;
 services, sealing and signing are left out. Texts and secrets stay in memory: what is handed on for writing are opaque
-ids and figures (``Outcome.samples`` apart).
+ids and figures.
 """
 
 import json
@@ -29,20 +29,13 @@ from pipelines.corpus.hedges import skeletons
 from pipelines.corpus.index import SubjectIndex
 from pipelines.corpus.indexing import ensure_index, index_path
 from pipelines.corpus.load import load_corpus, load_probes
-from pipelines.model import LoadedModel, load_model, with_adapter
+from pipelines.model import LoadedModel, load_model
 from pipelines.progress import Reporter
 from pipelines.rows import Probe, ProbeGroup, RowKind, Secret, TrainRow
-from pipelines.unlearn.settings import UnlearnSettings
-from pipelines.unlearn.trainer import TrainResult, unlearn
-from pipelines.verdict import EarlierRelease, Verdict, decide
-from pipelines.verify.backends import Backends
-from pipelines.verify.measure import Measured, Measurement, Progress, measure
-from pipelines.verify.results import MetricResult
 from policies.errors import LetheError
 from policies.forget_set import build_forget_set
 from policies.record import Record
 from policies.subjects import find_subject
-from policies.thresholds import Thresholds
 
 KEPT_CATEGORIES = ("public.*",)
 KEY = b"benchmark key, no installation's"  # decides the samples: another one, and older figures cannot be compared
@@ -90,25 +83,6 @@ class Case:
     probes: tuple[Probe, ...]
     augmented: AugmentedSet
     seconds: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One erasure: what was trained, what was decided, and the figures of everyone forgotten so far.
-
-    ``table`` is by subject, see ``figures``. ``samples`` are some questions with the adapter's answers: personal data,
-    to be shown and not to be written.
-    """
-
-    subject: str
-    trained: TrainResult
-    verdict: Verdict
-    table: Mapping[str, Mapping[str, float | None]]
-    base_hit: float | None
-    rows: Mapping[str, int]
-    prepare_seconds: float
-    measure_seconds: float
-    samples: Sequence[tuple[str, str]]
 
 
 def open_world(
@@ -273,116 +247,3 @@ def references(probes: Sequence[Probe]) -> dict[str, str]:
         for probe in probes
         if probe.group is ProbeGroup.FORGET
     }
-
-
-def measured(
-    world: World,
-    loaded: LoadedModel,
-    probes: Sequence[Probe],
-    which: str,
-    judges: Backends,
-    progress: Progress | None = None,
-) -> Measured:
-    """The model's answers to the probes, measured as the verdict measures: ``which`` is ``base`` or ``adapter``."""
-    values = [r.value for r in world.records.values() if r.value and (r.category or "").startswith("private.")]
-    return measure(
-        loaded,
-        probes,
-        backends=judges,
-        which="base" if which == "base" else "adapter",
-        reference_texts=references(probes),
-        other_values=values,
-        progress=progress,
-    )
-
-
-def figures(now: Measurement, base: Measurement, subject: str) -> dict[str, float | None]:
-    """One person's figures: KFR with its bound, and what is kept, each as a share of the base's or the reference's."""
-    mine, before = now.subjects[subject], base.subjects[subject]
-    forget, reference = mine.forget, mine.reference
-    return {
-        "kfr": _value(forget, "kfr"),
-        "kfr_low": forget["kfr"].lower,
-        "hit": _value(forget, "value_in_output"),
-        "krr": ratio(_value(now.retain, "krr"), _value(base.retain, "krr")),
-        "own": ratio(_value(mine.own_public, "krr"), _value(before.own_public, "krr")),
-        "ls": ratio(_value(forget, "ls"), _value(reference, "ls")),
-        "ppl": ratio(_value(forget, "ppl_median"), _value(reference, "ppl_median")),
-        "repeat": ratio(_value(forget, "repeated_4grams"), max(_value(reference, "repeated_4grams") or 0, 0.02)),
-        "named": _value(forget, "subject_named"),
-        "other": _value(forget, "other_value"),
-    }
-
-
-def ratio(new: float | None, old: float | None) -> float | None:
-    """``new / old``; None where either is not known or ``old`` is 0."""
-    return None if new is None or not old else new / old
-
-
-def holding(outcome: Outcome) -> dict[str, float | None]:
-    """How well everyone holds after an erasure, for the choice of the next one's replay: see ``score``."""
-    return {subject: score(line) for subject, line in outcome.table.items()}
-
-
-def score(line: Mapping[str, float | None]) -> float | None:
-    """The lower of KFR and share of answers that name the person; None where either is not known."""
-    found = [line.get("kfr"), line.get("named")]
-    return None if None in found else min(value for value in found if value is not None)
-
-
-def _value(found: Mapping[str, MetricResult], key: str) -> float | None:
-    return found[key].value if key in found else None
-
-
-def erase(
-    world: World,
-    case: Case,
-    gone: Sequence[Case],
-    earlier: Mapping[str, EarlierRelease],
-    settings: UnlearnSettings,
-    *,
-    budget: int,
-    start: Path | None,
-    out: Path,
-    judges: Backends,
-    scores: Mapping[str, float | None] | None = None,
-) -> Outcome:
-    """Train, measure, decide.
-
-    Args:
-        world: Corpus and base.
-        case: Who is to be forgotten.
-        gone: Who was forgotten before; they are replayed and measured again.
-        earlier: What those reached in their own releases.
-        settings: Of the trainer.
-        budget: Replay rows of everyone in ``gone`` together.
-        start: Adapter of the last release; None is the bare base.
-        out: Working directory of the run.
-        judges: Keep one object for a whole study.
-        scores: How well those in ``gone`` hold: who holds worst is replayed first.
-
-    Raises:
-        LetheError: As ``pipelines.unlearn.trainer.unlearn`` and ``pipelines.verify.measure.measure``.
-    """
-    secrets = [*case.secrets, *earlier_secrets(gone, case.names)]
-    rows = run_rows(case, gone, budget, settings.seed, scores)
-    trained = unlearn(world.loaded, rows, secrets, settings, out_dir=out, start_from=start)
-    began = time.monotonic()
-    probes = probes_now(case, gone)
-    base = measured(world, world.loaded, probes, "base", judges).measurement
-    with with_adapter(world.loaded, trained.adapter) as adapted:
-        now = measured(world, adapted, probes, "adapter", judges)
-    verdict = decide(now.measurement, base, Thresholds(), subjects=[case.subject], earlier=earlier)
-    hit = base.subjects[case.subject].forget.get("value_in_output")
-    asked = [probe for probe in case.probes if probe.group is ProbeGroup.FORGET][:4]
-    return Outcome(
-        subject=case.subject,
-        trained=trained,
-        verdict=verdict,
-        table={one.subject: figures(now.measurement, base, one.subject) for one in (case, *gone)},
-        base_hit=hit.value if hit else None,
-        rows=dict(trained.rows),
-        prepare_seconds=case.seconds,
-        measure_seconds=time.monotonic() - began,
-        samples=[(probe.question, now.texts[probe.probe_id]) for probe in asked],
-    )

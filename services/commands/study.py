@@ -128,7 +128,8 @@ def exposure(
 
     from pipelines.studies.exposure_page import write_exposure_page
     from pipelines.studies.exposure_result import crossings
-    from pipelines.studies.exposure_study import ExposureSettings, ExposureStudy, exposure_world
+    from pipelines.studies.exposure_settings import ExposureSettings
+    from pipelines.studies.exposure_study import ExposureStudy, exposure_world
     from pipelines.studies.overrides import overridden
 
     plain = ExposureSettings()

@@ -13,7 +13,8 @@ from pipelines.studies.canaries import make_canaries
 from pipelines.studies.exposure_page import write_exposure_page
 from pipelines.studies.exposure_result import crossings
 from pipelines.studies.exposure_sets import inside, kept_items, outside, rows_of, secrets_of, unseen_items
-from pipelines.studies.exposure_study import RECONSTRUCTED, ExposureSettings, ExposureStudy, exposure_world
+from pipelines.studies.exposure_settings import ExposureSettings
+from pipelines.studies.exposure_study import RECONSTRUCTED, ExposureStudy, exposure_world
 from pipelines.studies.world import World
 from pipelines.unlearn.settings import UnlearnSettings
 from policies.errors import LetheError

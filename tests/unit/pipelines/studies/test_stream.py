@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from pipelines.rows import ProbeGroup, RowKind
+from pipelines.studies.erasure import erase
 from pipelines.studies.follow import Follow, rest_probes
 from pipelines.studies.stream import WAYS, StreamSettings, StreamStudy
 from pipelines.studies.stream_result import lines, targets
-from pipelines.studies.world import World, erase, kept_rows, own_public, prepare, probes_now, run_rows
+from pipelines.studies.world import World, kept_rows, own_public, prepare, probes_now, run_rows
 from pipelines.unlearn.trainer import unlearn
 from pipelines.verify.backends import Backends
 from policies.errors import LetheError
