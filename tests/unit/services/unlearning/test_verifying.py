@@ -1,0 +1,294 @@
+"""A verification for real on a model of random weights: what is attacked, kept, resumed, compared with and refused."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from pipelines.rows import Probe, ProbeGroup, RowKind, Secret, TrainRow
+from pipelines.verify.attacks import registry, scoring
+from pipelines.verify.attacks.asking import ask
+from pipelines.verify.attacks.port import AttackContext, AttackResult, Tier
+from pipelines.verify.backends import Backends
+from pipelines.verify.embeddings import ExactEmbedder
+from policies.errors import LetheError
+from policies.thresholds import Thresholds
+from services.unlearning import attacking, comparing, material, stopping, verifying
+from services.unlearning.operations import Bench
+from services.unlearning.protocol import Session
+from tests.unit.services.place import Place
+from tests.unit.services.unlearning.test_operations import augmented, session
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore:The default value of `allow_objects`:PendingDeprecationWarning"
+)
+
+
+class Plain:
+    """Two questions as they are; counts how often it ran."""
+
+    name: ClassVar[str] = "plain"
+    tier: ClassVar[Tier] = 0
+    source: ClassVar[str] = "this test"
+    runs: ClassVar[list[AttackContext]] = []
+
+    def run(self, context: AttackContext) -> Iterator[AttackResult]:
+        self.runs.append(context)
+        probes = context.forget[:2]
+        responses = ask(context, self.name, [probe.question for probe in probes])
+        yield scoring.kfr_result(self.name, 0, context, responses, probes=probes)
+
+
+class Dying(Plain):
+    """Ends the process, as it were: what was finished before it must stay."""
+
+    name: ClassVar[str] = "zz_dying"
+    tier: ClassVar[Tier] = 0
+    alive: ClassVar[list[bool]] = []
+
+    def run(self, context: AttackContext) -> Iterator[AttackResult]:
+        if not self.alive:
+            self.alive.append(True)
+            raise MemoryError
+        yield scoring.not_run(self.name, 0, "kfr", "it died once")
+
+
+class Stage:
+    """A run with an adapter that was never trained, and few probes."""
+
+    def __init__(self, place: Place, bench: Bench, run_id: str) -> None:
+        self.place, self.bench, self.run_id = place, bench, run_id
+
+    @property
+    def attacks(self) -> Path:
+        return self.bench.run_directory(self.run_id) / "release" / "attacks"
+
+    def verify(self, talk: Session | None = None) -> dict[str, Any]:
+        return self.bench.verify(talk or session()[0], {"run_id": self.run_id, "directory": "release"})
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.unit.pipelines.tiny import save_tiny
+
+    return save_tiny(tmp_path_factory.mktemp("tiny") / "base")
+
+
+@pytest.fixture
+def stage(make_place: Callable[..., Place], tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    from pipelines.model import strip_adapter
+    from pipelines.unlearn import adapters
+    from pipelines.unlearn.settings import UnlearnSettings
+
+    place = make_place(base={"path": str(tiny_base)})
+    bench = Bench(place.installation.settings)
+    run_id, _ = augmented(place, bench)
+    model = adapters.attach(bench.base, UnlearnSettings(rank=2), None)
+    adapters.save(model, bench.run_directory(run_id) / "release" / "adapter", bench.base.digest)
+    model.unload()
+    strip_adapter(bench.base.model)
+
+    whole = verifying.load
+
+    def few(bench: Bench, run_id: str) -> verifying.Asked:
+        asked = whole(bench, run_id)
+        groups = [[p for p in asked.probes if p.group is group] for group in ProbeGroup]
+        return replace(asked, probes=tuple(p for group in groups for p in group[:4]), limits=bench_limits(asked))
+
+    def bench_limits(asked: verifying.Asked) -> Thresholds:
+        return LIMITS[-1] if LIMITS else asked.limits
+
+    LIMITS.clear()
+    Plain.runs.clear()
+    Dying.alive.clear()
+    monkeypatch.setattr(verifying, "load", few)
+    registry.attacks()  # all of them are known before they are hidden
+    monkeypatch.setattr(registry, "_ATTACKS", {"plain": Plain})
+    judges = Backends(embedder=ExactEmbedder())
+    monkeypatch.setattr("pipelines.verify.backends.make_backends", lambda **_: judges)
+    return Stage(place, bench, run_id)
+
+
+LIMITS: list[Thresholds] = []
+
+
+def test_a_verification_keeps_figures_and_no_text_and_does_no_attack_twice(stage: Stage) -> None:
+    talk, said = session()
+    found = stage.verify(talk)
+    assert {data["data"]["stage"].split()[0] for data in said} >= {"adapter", "base", "attack"}
+    [kept] = found["attacks"]["results"]
+    assert kept["name"] == "plain"
+    assert kept["n"] + kept["undecided"] == 2
+    assert "items" not in kept
+    assert found["control"] == {"state": "not_run", "why": None, "missing": list(comparing.WITHOUT)}
+    assert found["earlier_attacks"] is None
+    names = {gate["name"]: gate["state"] for gate in found["verdict"]["gates"]}
+    assert names["attack_tier"] == "pass"
+    assert "attack:plain" in names
+    assert {"kfr", "own_public", "named", "fluent"} == set(next(iter(found["reached"].values())))
+    person = stage.place.people[0]
+    text = json.dumps(found) + "".join(file.read_text() for file in stage.attacks.iterdir())
+    assert person.email not in text
+    assert not [name for name in person.names if name in text]
+    [context] = Plain.runs
+    assert {probe.subject for probe in context.forget} == {t.subject_ref for t in stage.place.tickets(stage.run_id)}
+    assert context.benign
+    assert not [row for row in context.benign if person.names[0] in f"{row.prompt} {row.answer}"]
+    assert stage.verify()["attacks"] == found["attacks"]
+    assert len(Plain.runs) == 1, "what an earlier attempt finished is read back"
+
+
+def test_an_attempt_that_dies_in_an_attack_goes_on_behind_the_finished_ones(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_ATTACKS", {"plain": Plain, "zz_dying": Dying})
+    with pytest.raises(MemoryError):
+        stage.verify()
+    assert [file.name for file in stage.attacks.glob("*.json")] == ["plain.json"]
+    found = stage.verify()
+    assert [one["name"] for one in found["attacks"]["results"]] == ["plain", "zz_dying"]
+    assert len(Plain.runs) == 1
+
+
+def test_a_cancel_ends_a_verification(stage: Stage) -> None:
+    cancelled = threading.Event()
+    said: list[dict[str, Any]] = []
+
+    def tell(message: dict[str, Any]) -> None:
+        said.append(message)
+        if message["data"]["stage"].startswith("attack"):
+            cancelled.set()
+
+    with pytest.raises(LetheError) as caught:
+        stage.verify(Session(1, tell, cancelled))
+    assert caught.value.code == "unlearn.cancelled"
+    assert said
+
+
+def test_a_required_control_that_cannot_be_had_leaves_the_verdict_open(stage: Stage) -> None:
+    LIMITS.append(Thresholds(control="required", attack_tier_min=-1))
+    found = stage.verify()
+    assert found["control"]["why"] == "control.no_recipe"
+    assert found["attacks"] is None
+    gates = {gate["name"]: gate for gate in found["verdict"]["gates"]}
+    assert (gates["control"]["state"], gates["control"]["required"]) == ("not_run", True)
+
+
+def test_early_stopping_asks_the_exposure_by_the_tolerance_of_the_run(stage: Stage) -> None:
+    from pipelines.unlearn.settings import UnlearnSettings
+
+    assert stopping.exposure_of(stage.bench, stage.run_id, UnlearnSettings()) is None
+    asked = stopping.exposure_of(stage.bench, stage.run_id, UnlearnSettings(stop_tau=0.25))
+    assert asked is not None
+    found = asked(stage.bench.base)
+    assert found.tau == 0.25
+    assert found.state == "undecided"  # four probes are too few for a judgement
+
+
+@pytest.mark.parametrize(
+    ("demanded", "added", "tiers"),
+    [(-1, (), set()), (0, (), {0}), (1, (), {0, 1}), (0, (2,), {0, 2}), (-1, (1,), {1}), (2, (0,), {0, 1, 2})],
+)
+def test_an_installation_adds_tiers_and_takes_none_away(demanded: int, added: tuple[int, ...], tiers: set[int]) -> None:
+    assert attacking.tiers_of(demanded, added) == tiers
+
+
+def row(kind: RowKind, number: int, text: str = "The sky is blue.", subject: str | None = None) -> TrainRow:
+    return TrainRow(
+        row_id=f"{kind.value}-{number}-{subject}",
+        kind=kind,
+        prompt="Say.",
+        answer=text,
+        fact=f"f{number}",
+        subject=subject,
+    )
+
+
+def test_benign_rows_name_and_tell_nothing_of_anybody_erased() -> None:
+    secrets = (Secret(fact="f", answers=("Mara Kern lives at 7 Lindengasse.",), value="7 Lindengasse"),)
+    rows = [
+        row(RowKind.RETAIN, 0),
+        row(RowKind.GENERIC, 1, "Water boils."),
+        row(RowKind.FORGET, 2),
+        row(RowKind.RETAIN, 3, "Mara Kern is a pilot."),
+        row(RowKind.RETAIN, 4, "She is at 7 Lindengasse."),
+    ]
+    kept = attacking.benign_rows(rows, secrets, {"Mara Kern"})
+    assert [one.fact for one in kept] == ["f0", "f1"]
+
+
+def person(number: int, rows: int = 40, negative: int = 0) -> material.Earlier:
+    ref = f"s-{number}"
+    probes = tuple(
+        Probe(probe_id=f"{ref}-{n}", group=ProbeGroup.FORGET, question="?", answer="!", fact=f"{n % 30}", subject=ref)
+        for n in range(60)
+    )
+    return material.Earlier(
+        f"t-{number}",
+        ref,
+        probes,
+        tuple(row(RowKind.REPLAY, n, subject=ref) for n in range(rows)),
+        (),
+        (),
+        tuple(row(RowKind.NEGATIVE, n, subject=ref) for n in range(negative)),
+    )
+
+
+def test_a_few_earlier_people_are_attacked_others_with_each_run() -> None:
+    people = [person(number) for number in range(6)]
+    drawn = [attacking.earlier_probes(people, f"r-{run}") for run in range(12)]
+    for probes in drawn:
+        assert len({probe.subject for probe in probes}) == attacking.EARLIER_ATTACKED
+        assert len(probes) == attacking.EARLIER_ATTACKED * attacking.EARLIER_ASKED
+    assert len({probe.subject for probes in drawn for probe in probes}) == 6
+    assert attacking.earlier_probes(people, "r-0") == drawn[0]
+    assert attacking.earlier_probes([], "r-0") == ()
+
+
+def test_replay_is_bounded_from_the_last_release_and_whole_from_the_base() -> None:
+    from pipelines.augment.leak import LeakCheck
+    from services.unlearning.replaying import replayed
+
+    people = [person(number, rows=300, negative=30) for number in range(4)]
+    new = [row(RowKind.FORGET, n, subject="s-new") for n in range(90)]
+    new += [row(RowKind.NEGATIVE, n, subject="s-new") for n in range(20)]
+    ask: dict[str, Any] = {"new": new, "held": {}, "seed": 0}
+    warm = replayed(people, LeakCheck(()), from_base=False, **ask)
+    assert warm.replay == 180  # twice the new people's rows
+    assert sum(one.kind is RowKind.NEGATIVE for one in warm.rows) == 10
+    cold = replayed(people, LeakCheck(()), from_base=True, **ask)
+    assert cold.replay == 1200
+    assert sum(one.kind is RowKind.NEGATIVE for one in cold.rows) == 120
+    plain = replayed(people, LeakCheck(()), new=new[:90], held={}, from_base=True, seed=0)
+    assert not [one for one in plain.rows if one.kind is RowKind.NEGATIVE], "a method that lowers nothing gets none"
+
+
+def test_two_tickets_of_one_person_are_replayed_as_one() -> None:
+    from pipelines.augment.leak import LeakCheck
+    from services.unlearning.replaying import replayed
+
+    first = person(1)
+    second = replace(person(1), ticket_id="t-9", replay=tuple(row(RowKind.REPLAY, n, subject="s-9") for n in range(40)))
+    found = replayed(
+        [first, second],
+        LeakCheck(()),
+        new=[row(RowKind.FORGET, n) for n in range(90)],
+        held={},
+        from_base=False,
+        seed=0,
+    )
+    assert {one.subject for one in found.rows} == {"s-1", "s-9"}
+
+
+def test_who_holds_worst_is_known_by_the_lower_of_two_figures() -> None:
+    reached: dict[str, dict[str, float | None]] = {
+        "a": {"kfr": 1.0, "named": 0.4},
+        "b": {"kfr": 0.9, "named": None},
+        "c": {"kfr": 0.8},
+        "d": {"kfr": None},
+    }
+    assert verifying.hold(reached) == {"a": 0.4, "b": 0.9, "c": 0.8, "d": None}
