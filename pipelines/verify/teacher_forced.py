@@ -26,6 +26,7 @@ Progress = Callable[[int, int], None]  # done, of how many
 
 _Columns = tuple[FloatArray, BoolArray, FloatArray, FloatArray]  # log_probs, correct, mean, std
 
+_CPU_TOKENS = 2048  # larger batches leave a processor's caches, and pad more
 _PIECE_ELEMENTS = 2**23  # float32 copy of logits at a time: 32 MiB
 _BATCH_ELEMENTS = 2**28  # logits of one forward pass, in the model's own type
 
@@ -51,7 +52,7 @@ def teacher_forced(
     Args:
         loaded: The model, with or without an adapter.
         pairs: (question, answer). A pair that comes again is computed once.
-        max_batch_tokens: Bound on the padded tokens of one batch.
+        max_batch_tokens: Bound on the padded tokens of one batch; on a CPU it is 2048 at most.
         chunk: Answer positions whose logits are in float32 at a time; default: by the size of the vocabulary.
         lens: By pair, what its logit lens looks for; the layers inside the model are then read in the same pass. Only
             for models that ``lens.unfit`` does not refuse.
@@ -66,7 +67,8 @@ def teacher_forced(
     places = [_places(loaded, pair, row, (lens or {}).get(pair)) for pair, row in zip(unique, rows, strict=True)]
     scored = [i for i, row in enumerate(rows) if row.answer_tokens > 0]
     done = 0
-    for group in batches([len(rows[i]) for i in scored], max_batch_tokens):
+    room = min(max_batch_tokens, _CPU_TOKENS) if loaded.device.type == "cpu" else max_batch_tokens
+    for group in batches([len(rows[i]) for i in scored], room):
         for members in _bounded([scored[g] for g in group], rows, loaded, layers=lens is not None):
             figures = _score(loaded, [rows[i] for i in members], [places[i] for i in members], chunk)
             for index, (columns, inside) in zip(members, figures, strict=True):
