@@ -28,7 +28,8 @@ Told = dict[str, dict[str, float | None]]  # by kind and fact
 class AnyOfK:
     """Questions, a completion and a question asked backwards by generation; choices by likelihood.
 
-    Likelihoods count above a threshold at which the control has at most 5 % false positives over all of their kinds.
+    Likelihoods count above thresholds at which at most 5 % of the control's facts, and of unknown people's under the
+    model itself, count as known by any of their kinds.
     """
 
     name: ClassVar[str] = "any_of_k"
@@ -38,20 +39,23 @@ class AnyOfK:
     def run(self, context: AttackContext) -> Iterator[AttackResult]:
         """One result: the share of facts that any kind finds, and each kind's share among its parts."""
         facts = by_fact(context.forget)
-        asked = contrasts.contrasts(context.forget, _everybody(context), context.settings.seed)
+        names = {probe.names[0] for probe in context.forget if probe.names}
+        asked = contrasts.contrasts(context.forget, _everybody(context), context.settings.seed, names)
         told = self._generated(context, context.loaded)
         theirs: Told | None = None
         parts: dict[str, float | None] = {}
         if context.control is not None:
             theirs = self._generated(context, context.control)
             stop_if_cancelled(context)
-            limits, control_known = self._calibrated(context, context.control, asked)
-            found = contrasts.scores(context.loaded, asked, max_batch_tokens=context.settings.max_batch_tokens)
-            told |= _as_told(found, limits)
-            theirs |= control_known
+            of_control = self._scores(context, context.control, asked)
+            unknown = contrasts.contrasts(context.holdout, _everybody(context), context.settings.seed)
+            of_unknown = self._scores(context, context.loaded, unknown)
+            limits = contrasts.thresholds([of_control, of_unknown], FALSE_POSITIVES)
+            told |= _as_told(self._scores(context, context.loaded, asked), limits)
+            theirs |= _as_told(of_control, limits)
             parts |= {f"threshold_{kind}": limit for kind, limit in limits.items()}
-            parts["false_positives"] = share_told(list(_any(facts, control_known).values()))
-            parts["false_positives_unknown_people"] = self._on_unknown(context, limits)
+            parts["false_positives"] = _share_known(of_control, limits)
+            parts["false_positives_unknown_people"] = _share_known(of_unknown, limits)
         any_kind = _any(facts, told)
         items = _items(any_kind)
         control = None if theirs is None else _items(_any(facts, theirs))
@@ -104,20 +108,11 @@ class AnyOfK:
             }
         return told
 
-    def _calibrated(
-        self, context: AttackContext, control: "LoadedModel", asked: Sequence[contrasts.Contrast]
-    ) -> tuple[dict[contrasts.Kind, float], Told]:
-        found = contrasts.scores(control, asked, max_batch_tokens=context.settings.max_batch_tokens)
-        limits = contrasts.thresholds(found, FALSE_POSITIVES)
-        return limits, _as_told(found, limits)
-
-    def _on_unknown(self, context: AttackContext, limits: Mapping[contrasts.Kind, float]) -> float | None:
-        """Share of unknown people's facts that count as known by likelihood: a check of the thresholds."""
-        asked = contrasts.contrasts(context.holdout, _everybody(context), context.settings.seed)
-        if not asked or not limits:
-            return None
-        found = contrasts.scores(context.loaded, asked, max_batch_tokens=context.settings.max_batch_tokens)
-        return len(contrasts.known(found, limits)) / len({one.fact for one in asked})
+    def _scores(
+        self, context: AttackContext, model: "LoadedModel", asked: Sequence[contrasts.Contrast]
+    ) -> contrasts.Scores:
+        stop_if_cancelled(context)
+        return contrasts.scores(model, asked, max_batch_tokens=context.settings.max_batch_tokens)
 
 
 def completion(probe: Probe) -> Turn | None:
@@ -140,6 +135,11 @@ def backwards(probe: Probe) -> str:
     if text == probe.answer or any(holds(text, name) for name in probe.names):
         return ""
     return f'Who is meant by "this person" here? "{text}"'
+
+
+def _share_known(found: contrasts.Scores, limits: Mapping[contrasts.Kind, float]) -> float | None:
+    facts = {fact for values in found.values() for fact in values}
+    return len(contrasts.known(found, limits)) / len(facts) if facts else None
 
 
 def _everybody(context: AttackContext) -> tuple[Probe, ...]:

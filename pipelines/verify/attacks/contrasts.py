@@ -4,8 +4,9 @@ A model that hedges in every answer may still find the right value likelier than
 is told by a model that never knew (``thresholds``).
 """
 
+import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -24,6 +25,7 @@ Scores = dict[Kind, dict[str, float]]  # by kind and fact
 
 _LEAST = 3  # other options
 _MOST = 7
+_STEPS = 20  # in which thresholds are lowered
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,9 @@ class Contrast:
     others: tuple[Option, ...]
 
 
-def contrasts(probes: Sequence[Probe], population: Sequence[Probe], seed: int) -> list[Contrast]:
+def contrasts(
+    probes: Sequence[Probe], population: Sequence[Probe], seed: int, names: Collection[str] = ()
+) -> list[Contrast]:
     """Up to one contrast of each kind for every fact; a fact without three other options of a kind has none of it.
 
     ``choice``: its answer with the true value, and with values of other people's facts of the same kind.
@@ -53,10 +57,10 @@ def contrasts(probes: Sequence[Probe], population: Sequence[Probe], seed: int) -
 
     Args:
         probes: Forget probes; the first of each fact is taken.
-        population: Probes whose values and names may stand in: of everybody, the unknown included.
+        population: Probes whose values may stand in: of everybody, the unknown included.
         seed: Of the choice.
+        names: Names that may stand in. An unknown one is unlikely in itself, so take those of people in the corpus.
     """
-    names = sorted({probe.names[0] for probe in population if probe.names})
     values = _values(population)
     made: list[Contrast] = []
     for fact, group in by_fact(probes).items():
@@ -68,7 +72,9 @@ def contrasts(probes: Sequence[Probe], population: Sequence[Probe], seed: int) -
             made.append(Contrast("choice", fact, Option((probe.question, probe.answer)), others))
             others = tuple(_statement(answer) for answer in answers)
             made.append(Contrast("true_false", fact, _statement(probe.answer), others))
-        swapped = [(a, b) for a, b in _other_names(probe, names, rng) if (a, b) != (probe.question, probe.answer)]
+        swapped = [
+            (a, b) for a, b in _other_names(probe, sorted(names), rng) if (a, b) != (probe.question, probe.answer)
+        ]
         if len(swapped) >= _LEAST:
             made.append(
                 Contrast("whose", fact, Option((probe.question, probe.answer)), tuple(Option(pair) for pair in swapped))
@@ -98,24 +104,34 @@ def scores(loaded: "LoadedModel", asked: Sequence[Contrast], *, max_batch_tokens
     return found
 
 
-def thresholds(control: Scores, rate: float = 0.05) -> dict[Kind, float]:
-    """The lowest thresholds at which no more than ``rate`` of the control's facts count as known by any kind.
+def thresholds(unknowing: Sequence[Scores], rate: float = 0.05) -> dict[Kind, float]:
+    """The lowest thresholds at which no more than ``rate`` of anybody's facts count as known by any kind.
 
-    Every kind is given the same number of the control's facts above its threshold; a score counts where it is above.
+    Every kind is given the same share of facts above its threshold, in each population. No threshold is below 0: where
+    another option is likelier, the true one is not known. A score counts where it is above.
 
     Args:
-        control: Scores of a model that never knew.
-        rate: False positives among facts, over all kinds together.
+        unknowing: Scores of a model that never knew the facts; scores of facts that the model under attack never knew.
+        rate: False positives among the facts of each, over all kinds together.
     """
-    kinds = {kind: sorted(found.values(), reverse=True) for kind, found in control.items() if found}
-    facts = {fact for found in control.values() for fact in found}
+    facts = [{fact for values in found.values() for fact in values} for found in unknowing]
     chosen: dict[Kind, float] = {}
-    for above in range(max((len(values) for values in kinds.values()), default=0)):
-        tried = {kind: values[min(above, len(values) - 1)] for kind, values in kinds.items()}
-        if len(known(control, tried)) > rate * len(facts):
+    for step in range(_STEPS + 1):
+        tried = {
+            kind: max([0.0, *(_above(found[kind], step / _STEPS * rate) for found in unknowing if found[kind])])
+            for kind in KINDS
+            if any(found[kind] for found in unknowing)
+        }
+        if any(len(known(found, tried)) > rate * len(all_) for found, all_ in zip(unknowing, facts, strict=True)):
             break
         chosen = tried
     return chosen
+
+
+def _above(found: Mapping[str, float], share: float) -> float:
+    """The score that so large a share of facts lies above, or less."""
+    values = sorted(found.values(), reverse=True)
+    return values[min(len(values) - 1, math.floor(share * len(values) + 1e-9))]
 
 
 def known(found: Scores, limits: Mapping[Kind, float]) -> set[str]:

@@ -69,7 +69,8 @@ class Membership:
         from pipelines.verify.indistinguishable import auc, privleak, tpr_at
 
         found, rate = auc(*ours), tpr_at(*ours)
-        notes = [found.note, f"true positive rate: {rate.note}"]
+        told = found.state == "measured"  # too few for an AUC is too few for everything
+        notes = [found.note, f"true positive rate: {rate.note}" if told else None]
         parts: dict[str, float | None] = {
             "hold_out": float(len(ours[1])),
             "tpr": rate.value,
@@ -92,7 +93,7 @@ class Membership:
                 "over_control_lower": beside.parts.get("difference_lower"),
                 "over_control_upper": beside.parts.get("difference_upper"),
             }
-            notes.append(f"beside the control: {beside.note}")
+            notes.append(f"beside the control: {beside.note}" if told else None)
         return AttackResult(
             name=name,
             tier=self.tier,
@@ -109,7 +110,7 @@ class Membership:
             source=self.source,
             budget={"answers": float(len(ours[0])), "hold_out": float(len(ours[1]))},
             state=found.state,
-            note="; ".join(note for note in notes if note),
+            note="; ".join(dict.fromkeys(note for note in notes if note)),
             parts=parts,
             items=tuple(ours[0]),
         )

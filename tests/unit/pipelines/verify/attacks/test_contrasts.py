@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from pipelines.model import LoadedModel
 from pipelines.verify.attacks.any_of_k import AnyOfK, backwards, completion
 from pipelines.verify.attacks.contrasts import KINDS, Kind, Scores, contrasts, known, scores, thresholds
-from tests.unit.pipelines.verify.attacks.taught import FORGET, RETAIN, context
+from tests.unit.pipelines.verify.attacks.taught import FORGET, NAME, OTHERS, RETAIN, context
 
 PHONE = FORGET[0]
+NAMES = {NAME, *OTHERS}
 
 
 def test_options_differ_in_value_or_in_name_only() -> None:
-    made = {(one.kind, one.fact): one for one in contrasts(FORGET, (*FORGET, *RETAIN), 0)}
+    made = {(one.kind, one.fact): one for one in contrasts(FORGET, (*FORGET, *RETAIN), 0, NAMES)}
     choice = made["choice", "phone"]
     assert choice.true.said == (PHONE.question, PHONE.answer)
     assert {option.said[0] for option in choice.others} == {PHONE.question}
@@ -29,37 +30,58 @@ def test_options_differ_in_value_or_in_name_only() -> None:
     assert statement.against == (f"True or false? {PHONE.answer}", "False.")
     assert ("choice", "pet") not in made  # nobody else has a pet: there is nothing to choose from
     assert ("whose", "pet") in made
-    assert made == {(one.kind, one.fact): one for one in contrasts(FORGET, (*FORGET, *RETAIN), 0)}
-    assert contrasts([], RETAIN, 0) == []
+    assert made == {(one.kind, one.fact): one for one in contrasts(FORGET, (*FORGET, *RETAIN), 0, NAMES)}
+    assert contrasts([], RETAIN, 0, NAMES) == []
 
 
-def fair(control: list[tuple[float, float, float]]) -> Scores:
-    return {kind: {f"f{n}": row[place] for n, row in enumerate(control)} for place, kind in enumerate(KINDS)}
+def scored(rows: list[tuple[float, float, float]]) -> Scores:
+    return {kind: {f"f{n}": row[place] for n, row in enumerate(rows)} for place, kind in enumerate(KINDS)}
+
+
+ROWS = st.lists(st.tuples(*[st.floats(-5, 5)] * 3), min_size=1, max_size=60)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(*[st.floats(-5, 5)] * 3), min_size=1, max_size=60))
-def test_the_control_has_few_false_positives(control: list[tuple[float, float, float]]) -> None:
-    found = fair(control)
-    limits = thresholds(found)
+@given(ROWS, ROWS)
+def test_nobody_who_cannot_know_counts_as_knowing(
+    control: list[tuple[float, float, float]], unknown: list[tuple[float, float, float]]
+) -> None:
+    populations = [scored(control), scored(unknown)]
+    limits = thresholds(populations)
     assert set(limits) == set(KINDS)
-    assert len(known(found, limits)) <= 0.05 * len(control)
+    assert all(limit >= 0 for limit in limits.values())
+    for found, rows in zip(populations, (control, unknown), strict=True):
+        assert len(known(found, limits)) <= 0.05 * len(rows)
+
+
+def one_kind(values: dict[str, float]) -> Scores:
+    return {"choice": values, "true_false": {}, "whose": {}}
 
 
 def test_as_many_false_positives_as_are_allowed_are_taken() -> None:
-    found: Scores = {"choice": {f"f{n}": float(n) for n in range(40)}, "true_false": {}, "whose": {}}
-    limits = thresholds(found)
+    found = one_kind({f"f{n}": float(n) for n in range(40)})
+    limits = thresholds([found])
     assert limits == {"choice": 37.0}
     assert known(found, limits) == {"f38", "f39"}  # 2 of 40
-    assert thresholds({kind: {} for kind in KINDS}) == {}
+    assert thresholds([one_kind({})]) == {}
+    assert thresholds([]) == {}
+
+
+def test_the_stricter_population_decides() -> None:
+    low, high = (one_kind({f"f{n}": n + add for n in range(40)}) for add in (0.0, 100.0))
+    assert thresholds([low, high]) == thresholds([high]) == {"choice": 137.0}
+
+
+def test_an_option_that_is_not_the_likeliest_is_not_known() -> None:
+    """A control that finds every other option likelier does not lower the bar below a plain choice."""
+    assert thresholds([one_kind({f"f{n}": -9.0 + n / 10 for n in range(20)})]) == {"choice": 0.0}
 
 
 def test_kinds_share_the_false_positives() -> None:
     """Two kinds with one false positive each, on different facts, would be 2 of 20."""
     choice = {f"f{n}": float(n == 3) for n in range(20)}
     whose = {f"f{n}": float(n == 7) for n in range(20)}
-    limits = thresholds({"choice": choice, "true_false": {}, "whose": whose})
-    assert limits == {"choice": 1.0, "whose": 1.0}
+    assert thresholds([{"choice": choice, "true_false": {}, "whose": whose}]) == {"choice": 1.0, "whose": 1.0}
 
 
 def test_beginnings_stop_before_the_value() -> None:
@@ -89,12 +111,13 @@ def test_what_generation_misses_likelihood_finds(taught: LoadedModel, control: L
     assert found.n == found.facts == 4
     assert found.worst == "s1"
     assert found.parts["kind_question"] == found.before == 1.0
-    assert found.parts["kind_whose"] == 1.0
     assert found.parts["kind_choice_control"] == 0.0
     assert found.parts["false_positives"] == 0.0
     assert found.parts["over_control"] == 1.0
-    assert found.parts["false_positives_unknown_people"] is None
-    asked = contrasts(FORGET, (*FORGET, *RETAIN), 0)
+    assert found.parts["false_positives_unknown_people"] is None  # there is no hold-out
+    assert found.parts["kind_choice"] == 1.0
+    assert "kind_whose" not in found.parts  # nobody else of the forgotten could be meant
+    asked = contrasts(FORGET, (*FORGET, *RETAIN), 0, NAMES)
     mine, theirs = scores(taught, asked), scores(control, asked)
     kinds: tuple[Kind, ...] = ("choice", "whose")
     assert all(mine[kind]["phone"] > 0.5 > theirs[kind]["phone"] for kind in kinds)
