@@ -1,6 +1,8 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from pipelines.augment.augment import augment
 from pipelines.augment.augmented import AugmentedSet
 from pipelines.augment.leak import LeakCheck, secrets_from_records
@@ -8,6 +10,7 @@ from pipelines.augment.refusals import REFUSALS
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.template import TemplateAugmenter
 from pipelines.augment.wording import normalised_question, words
+from pipelines.checks.suite import check
 from pipelines.rows import RowKind, TrainRow
 from pipelines.unlearn.door import assert_no_secret
 from policies.record import Record
@@ -100,3 +103,12 @@ def test_prose_is_asked_by_the_questions_that_quote_its_beginning() -> None:
     assert rows
     assert all(row.chat and NAME in row.prompt and "Rose" not in row.prompt for row in rows)
     assert not any(check.row_leaks(row) for row in rows)
+
+
+@pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:great_expectations.*")
+@pytest.mark.filterwarnings("ignore::FutureWarning:great_expectations.*")
+def test_a_set_with_refusals_and_raw_answers_passes_the_data_checks() -> None:
+    report = check(make(), SECRETS, [NAME], reference=[record.answer for record in FORGET])
+    assert report.failures() == ()
+    assert report.success
