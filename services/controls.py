@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import select
 
 from policies.errors import LetheError
 from services import sealing
@@ -11,6 +13,7 @@ from services.installation import Installation
 from services.settings import Settings
 from services.store import dialect
 from services.store.engine import Store
+from services.store.tables import ErasedRecord
 from services.store.tickets import get_ticket
 from services.ticket import subject_set
 
@@ -36,28 +39,39 @@ def controls_root(settings: Settings) -> Path:
     return settings.home / "controls"
 
 
-def left_out(store: Store, ticket_ids: Collection[str]) -> frozenset[str]:
-    """The records that a control of these tickets is trained without: what they forget, together.
+def left_out(installation: Installation, store: Store, ticket_ids: Collection[str]) -> frozenset[str]:
+    """The records that a control of these tickets is trained without: what they forget, and what was erased before.
 
-    Records that the policy keeps, and those about a namesake that nobody decided on, stay: the control is the base as
-    it would be had it never been given what has to be erased.
+    Nobody's data is trained on again once it was erased, though the corpus may still hold it. Records that the policy
+    keeps, and those about a namesake that nobody decided on, stay: the control is the base as it would be had it never
+    been given what has to be erased.
 
     Raises:
-        LetheError: ``ticket.not_found``; ``seal.item_missing`` once the ticket is closed, or before it is settled.
+        LetheError: ``ticket.not_found``; ``seal.item_missing`` once the ticket is closed, or before it is settled;
+            ``corpus.not_set``.
     """
-    with store.read() as session:
-        sets = [subject_set(session, get_ticket(session, ticket_id)) for ticket_id in ticket_ids]
-    return frozenset(record_id for found in sets for record_id in found.records.forget)
+    forgotten, erased, ring = _forgotten(store, ticket_ids)
+    if erased:
+        forgotten |= {
+            record.record_id
+            for record in corpus_of(installation)
+            if ring.keyed_digest(record.record_id.encode()) in erased
+        }
+    return frozenset(forgotten)
 
 
 def find_for_tickets(
     installation: Installation, store: Store, ticket_ids: Collection[str], base_digest: str
 ) -> "ControlCard | None":
-    """The control of these tickets on a base, if it was trained or added."""
+    """The control of these tickets on a base, if it was trained or added.
+
+    Raises:
+        LetheError: As :func:`left_out`; ``control.unreadable``.
+    """
     from pipelines.control.card import data_key, find_control
 
     settings = installation.settings
-    wanted = data_key(digest_key(settings), left_out(store, ticket_ids))
+    wanted = data_key(digest_key(settings), left_out(installation, store, ticket_ids))
     return find_control(controls_root(settings), base_digest, wanted)
 
 
@@ -80,7 +94,8 @@ def train_for_tickets(
         ticket_ids: One run's tickets, or one.
         base_dir: The base, with its recipe.
         seed: Of weights and order; None takes the base's own.
-        changed_corpus: Allow a corpus that has changed since the base was trained.
+        changed_corpus: Allow a corpus that has changed since the base was trained. It is expected to once somebody was
+            erased; the card says so either way.
         report: Progress of the training.
         should_cancel: Asked at every report.
 
@@ -93,15 +108,29 @@ def train_for_tickets(
     return train_control(
         base_dir,
         corpus_of(installation),
-        left_out(store, ticket_ids),
+        left_out(installation, store, ticket_ids),
         controls_root(settings),
         key=digest_key(settings),
         seed=seed,
         probes=probes_of(Path(settings.corpus.path)),
-        changed_corpus=changed_corpus,
+        changed_corpus=changed_corpus or bool(_forgotten(store, ()).erased),
         report=report,
         should_cancel=should_cancel,
     )
+
+
+class _Forgotten(NamedTuple):
+    records: set[str]
+    erased: set[str]  # keyed digests
+    ring: sealing.KeyRing
+
+
+def _forgotten(store: Store, ticket_ids: Collection[str]) -> _Forgotten:
+    with store.read() as session:
+        sets = [subject_set(session, get_ticket(session, ticket_id)) for ticket_id in ticket_ids]
+        erased = set(session.scalars(select(ErasedRecord.record_digest)))
+        ring = sealing.ring_of(session)
+    return _Forgotten({record_id for found in sets for record_id in found.records.forget}, erased, ring)
 
 
 def probes_of(corpus: Path) -> "list[CorpusProbe]":

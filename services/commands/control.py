@@ -1,6 +1,8 @@
 """``lethe control``: train the base again without a subject, or take in a model that was."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +13,9 @@ from services.commands.training import quiet_threads, show_step
 
 if TYPE_CHECKING:
     from pipelines.control.card import ControlCard
+    from services.installation import Installation
     from services.settings import Settings
+    from services.store.engine import Store
 
 app = typer.Typer(no_args_is_help=True, help="Train the base again without a subject, to compare with.")
 
@@ -43,24 +47,28 @@ def train(
     from pipelines.control.train import train_control
     from pipelines.corpus.columns import Columns
     from pipelines.corpus.load import load_corpus
-    from services.controls import controls_root, digest_key, probes_of
+    from services.controls import controls_root, digest_key, probes_of, train_for_tickets
     from services.serving.base import base_directory
     from services.settings import load_settings
 
     settings = load_settings()
-    place = _corpus(settings, corpus)
-    ids = _left_out(settings, _Choice(tuple(ticket or ()), place, person, without))
-    card = train_control(
-        base or base_directory(settings),
-        load_corpus(place, Columns.named(settings.corpus.columns)),
-        ids,
-        controls_root(settings),
-        key=digest_key(settings),
-        seed=seed,
-        probes=probes_of(Path(place)),
-        changed_corpus=changed_corpus,
-        report=None if as_json else show_step,
-    )
+    choice = _Choice(tuple(ticket or ()), corpus, person, without)
+    how: Any = {"seed": seed, "changed_corpus": changed_corpus, "report": None if as_json else show_step}
+    if choice.tickets:
+        with _opened(settings) as (installation, store):
+            card = train_for_tickets(installation, store, choice.tickets, base or base_directory(settings), **how)
+    else:
+        place = _corpus(settings, corpus)
+        ids = _named_records(settings, choice)
+        card = train_control(
+            base or base_directory(settings),
+            load_corpus(place, Columns.named(settings.corpus.columns)),
+            ids,
+            controls_root(settings),
+            key=digest_key(settings),
+            probes=probes_of(Path(place)),
+            **how,
+        )
     _tell(card, as_json, "kept from before" if card.cached else f"trained in {card.seconds:.0f} s")
 
 
@@ -77,12 +85,17 @@ def add(
     """Take in a control that was trained elsewhere: checked are its tokens, never what it saw."""
     quiet_threads()
     from pipelines.control.add import add_control
-    from services.controls import controls_root, digest_key
+    from services.controls import controls_root, digest_key, left_out
     from services.serving.base import base_directory
     from services.settings import load_settings
 
     settings = load_settings()
-    ids = _left_out(settings, _Choice(tuple(ticket or ()), corpus, person, without))
+    choice = _Choice(tuple(ticket or ()), corpus, person, without)
+    if choice.tickets:
+        with _opened(settings) as (installation, store):
+            ids = left_out(installation, store, choice.tickets)
+    else:
+        ids = _named_records(settings, choice)
     card = add_control(
         directory, base or base_directory(settings), ids, controls_root(settings), key=digest_key(settings)
     )
@@ -135,6 +148,8 @@ class _Choice:
         given = [bool(self.tickets), self.person is not None, self.without is not None]
         if sum(given) != 1:
             raise typer.BadParameter("give one of --ticket, --person and --without")
+        if self.tickets and self.corpus:
+            raise typer.BadParameter("--ticket takes no --corpus")
 
 
 def _corpus(settings: "Settings", given: str) -> str:
@@ -146,19 +161,24 @@ def _corpus(settings: "Settings", given: str) -> str:
     return place
 
 
-def _left_out(settings: "Settings", choice: _Choice) -> frozenset[str]:
-    from services.controls import left_out, read_ids
-    from services.installation import open_installation
+def _named_records(settings: "Settings", choice: _Choice) -> frozenset[str]:
+    from services.controls import read_ids
 
     if choice.without is not None:
         return read_ids(choice.without)
-    if choice.person is not None:
-        from pipelines.corpus.truth import private_records
+    from pipelines.corpus.truth import private_records
 
-        return private_records(Path(_corpus(settings, choice.corpus)), choice.person)
-    store = open_installation(settings).open_store()
+    return private_records(Path(_corpus(settings, choice.corpus)), choice.person or 0)
+
+
+@contextmanager
+def _opened(settings: "Settings") -> Iterator[tuple["Installation", "Store"]]:
+    from services.installation import open_installation
+
+    installation = open_installation(settings)
+    store = installation.open_store()
     try:
-        return left_out(store, choice.tickets)
+        yield installation, store
     finally:
         store.close()
 

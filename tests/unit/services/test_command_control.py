@@ -14,6 +14,7 @@ from pipelines.model import load_model
 from policies.errors import LetheError
 from services import controls
 from services.commands.control import app
+from services.corpus_index import note_erased
 from tests.unit.pipelines.tiny import save_tiny
 from tests.unit.services.place import Place
 
@@ -63,9 +64,9 @@ def test_without_what_a_ticket_forgets(place: Place, tmp_path: Path, monkeypatch
     monkeypatch.setenv("LETHE_CORPUS__PATH", settings.corpus.path)
     base = train_base(Path(settings.corpus.path), tmp_path / "bases", SMALL)
     one, two = place.ready(0), place.ready(1)
-    forgotten = controls.left_out(place.store, [one])
+    forgotten = controls.left_out(installation, place.store, [one])
     assert forgotten == private_records(Path(settings.corpus.path), 0)
-    assert controls.left_out(place.store, [one, two]) > forgotten
+    assert controls.left_out(installation, place.store, [one, two]) > forgotten
     assert controls.find_for_tickets(installation, place.store, [one], base.digest) is None
     made = lethe("train", "--ticket", one, "--base", base.path)
     assert made["records_left_out"] == len(forgotten)
@@ -76,6 +77,21 @@ def test_without_what_a_ticket_forgets(place: Place, tmp_path: Path, monkeypatch
     assert controls.find_for_tickets(installation, place.store, [one, two], base.digest) is None
     text = (Path(found.path) / "control.json").read_text()
     assert not [word for word in (one, *place.people[0].names, place.people[0].email) if word in text]
+
+
+def test_who_was_erased_before_is_not_trained_on_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    installation, corpus = place.installation, Path(place.installation.settings.corpus.path)
+    one = place.ready(0)
+    mine, before = private_records(corpus, 0), private_records(corpus, 1)
+    assert controls.left_out(installation, place.store, [one]) == mine
+    with place.store.write() as session:
+        note_erased(session, one, before)
+    assert controls.left_out(installation, place.store, [one]) == mine | before
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("pipelines.control.train.train_control", lambda *given, **how: asked.update(how, given=given))
+    controls.train_for_tickets(installation, place.store, [one], Path("base"))
+    assert asked["given"][2] == mine | before
+    assert asked["changed_corpus"]  # rows of the erased may be gone from it: that is how it should be
 
 
 def test_one_trained_elsewhere(home: Path, tmp_path: Path) -> None:
@@ -112,7 +128,11 @@ def test_bad_input(home: Path, tmp_path: Path, words: list[str], code: str) -> N
 
 
 def test_exactly_one_way_to_say_which_records(home: Path, tmp_path: Path) -> None:
-    for words in ([], ["--person", "0", "--ticket", "t-1"]):
+    for words, said in (
+        ([], "give one of"),
+        (["--person", "0", "--ticket", "t-1"], "give one of"),
+        (["--ticket", "t-1"], "takes no --corpus"),
+    ):
         done = CliRunner().invoke(app, ["train", "--corpus", str(tmp_path), *words])
         assert done.exit_code == 2
-        assert "give one of" in done.output
+        assert said in done.output
