@@ -45,6 +45,7 @@ lint: $(STAMP) ## ruff, mypy --strict, import-linter
 bench: $(STAMP) ## every figure that the README quotes
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.subject_search
+	$(BIN)/python -m benchmarks.verification
 
 bench-knowundo: $(STAMP) ## every unlearning method on KnowUnDo (DATA=directory, ARGS="--quick")
 	$(BIN)/lethe bench knowundo --data $(DATA) $(ARGS)
