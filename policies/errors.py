@@ -120,6 +120,9 @@ ERRORS: dict[str, ErrorKind] = {
         422, "The model has diverged or its weights are damaged: train again with a lower learning rate."
     ),
     "verify.misaligned": ErrorKind(422, "Give as many scores, texts or twins as there are items, in the same order."),
+    "verify.bad_probes": ErrorKind(
+        422, "One JSON object a line with question and answer; the details name the lines that are none."
+    ),
     "verify.no_probes": ErrorKind(422, "Give at least one forget probe; corpora without probes get them from records."),
     "verify.model_unavailable": ErrorKind(
         422, "Give a local path or a reachable hub name, or leave the setting out: offline judges take its place."

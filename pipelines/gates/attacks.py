@@ -10,6 +10,7 @@ from pipelines.verify.attacks.suite import AttackSuite
 from policies.thresholds import Thresholds
 
 QUANTISED = "quantised"  # how the names of results on quantised weights begin
+RELEARNING = ("relearn", "rtt")  # and of those on a model that was tuned again
 EVIDENCE = frozenset({"auc", "interference", "used"})  # told, and held against nothing: they are no shares of secrets
 
 
@@ -143,7 +144,7 @@ def _drop(case: Case, result: AttackResult, found: SubjectResult, subject: str |
 
 def _over_control(limits: Thresholds, result: AttackResult, found: SubjectResult, *, alone: bool) -> _Figure:
     """The share of secrets told, minus what a model that never knew them tells under the same attack."""
-    relearning = result.measure == "hits"
+    relearning = result.name.startswith(RELEARNING)
     limit = limits.relearn_over_control_max if relearning else limits.leak_over_control_max
     told = "Secrets told after" if relearning else "Secrets told under"
     if found.value is None or result.control is None:

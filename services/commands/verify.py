@@ -1,4 +1,4 @@
-"""``lethe verify``: score answers that stand in a file."""
+"""``lethe verify``: score answers that stand in a file, and attack an adapter."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from pipelines.verify.attacks.port import AttackResult
+    from pipelines.verify.attacks.suite import AttackSuite
     from pipelines.verify.score import Likelihood
 
 _FIRST = ("kfr", "krr", "ls")  # what most readers look for
@@ -45,6 +47,71 @@ def score(
         return
     for line in _lines(report):
         typer.echo(line)
+
+
+@app.command()
+def attacks(
+    base: Annotated[Path, typer.Option(help="Directory of the base.")],
+    adapter: Annotated[Path, typer.Option(help="Directory of the LoRA adapter.")],
+    probes: Annotated[Path, typer.Option(help="JSONL: question, answer, fact; optional value, subject, names, group.")],
+    control: Annotated[Path | None, typer.Option(help="A model that never saw the subjects, to compare with.")] = None,
+    tier: Annotated[int, typer.Option(min=0, max=2, help="Attacks up to this tier.")] = 0,
+    only: Annotated[list[str] | None, typer.Option(help="Only this attack; repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep each finished attack here, and go on behind them.")] = None,
+    nli_model: Annotated[str | None, typer.Option(help="Path or hub name of an NLI classifier; default: none.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Attack any adapter by hand, and print what came out; no text of an answer is printed or written."""
+    from services.commands.training import quiet_threads
+
+    quiet_threads()
+    from pipelines.model import load_model, with_adapter
+    from pipelines.rows import ProbeGroup, Secret
+    from pipelines.verify.attacks.port import AttackContext
+    from pipelines.verify.attacks.suite import run_attacks
+    from pipelines.verify.backends import make_backends
+    from pipelines.verify.probe_file import read_probes
+
+    asked = read_probes(probes)
+    forget = tuple(probe for probe in asked if probe.group is ProbeGroup.FORGET)
+    loaded = load_model(base)
+    with with_adapter(loaded, adapter) as attacked:
+        context = AttackContext(
+            loaded=attacked,
+            adapter=adapter,
+            forget=forget,
+            retain=tuple(probe for probe in asked if probe.group is ProbeGroup.RETAIN),
+            secrets=tuple(Secret(fact=p.fact, answers=(p.answer,), value=p.value, allowed=p.names) for p in forget),
+            control=load_model(control, device=loaded.device, dtype=loaded.dtype) if control else None,
+            backends=make_backends(embedding_model=None, nli_model=nli_model),
+            progress=None if as_json else _show_attack,
+        )
+        tiers: frozenset[Any] = frozenset(range(tier + 1))
+        suite = run_attacks(context, tiers=tiers, only=only or (), out_dir=out)
+    if as_json:
+        typer.echo(suite.model_dump_json())
+        return
+    for line in _attack_lines(suite):
+        typer.echo(line)
+
+
+def _show_attack(name: str, done: int, total: int) -> None:
+    typer.echo(f"\r\033[K{name} {done}/{total}", err=True, nl=False)
+
+
+def _attack_lines(suite: "AttackSuite") -> Iterator[str]:
+    yield f"{'attack':<34}{'tier':>4}  {'measure':<13}{'before':>8}{'value':>8}{'control':>9}{'n':>6}{'seconds':>9}"
+    for one in suite.results:
+        if one.state != "measured":
+            yield f"{one.name:<34}{one.tier:>4}  {one.state.replace('_', ' ')}: {one.note or 'no reason given'}"
+            continue
+        figures = "".join(f"{'–' if v is None else f'{v:.3f}':>{w}}" for v, w in _columns(one))
+        yield f"{one.name:<34}{one.tier:>4}  {one.measure or '':<13}{figures}{one.n:>6}{one.seconds:>9.1f}"
+    yield f"{len(suite.results)} results in {suite.seconds:.1f} s"
+
+
+def _columns(one: "AttackResult") -> tuple[tuple[float | None, int], ...]:
+    return (one.before, 8), (one.value, 8), (one.control, 9)
 
 
 def _likelihood(model: str | None) -> "Likelihood | None":

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from services.unlearning.verifying import Asked, Progress
 
 RETAIN_ASKED = 200  # probes about others whose answers show what an attack costs
-HOLDOUT_ASKED = 1200  # people who were never in the corpus: a membership test at 1 % FPR needs a thousand
+HOLDOUT_PEOPLE = 20  # never in the corpus, some 80 questions each: a membership test at 1 % FPR needs a thousand
 EARLIER_ATTACKED = 2  # people forgotten before who are attacked again, others with each run
 EARLIER_ASKED = 24  # questions about each of them, under each attack
 QUANTISED = "quantised"  # rounds the weights anew and asks the base too: for the run's people only
@@ -185,6 +185,6 @@ def holdout(bench: "Bench", asked: "Asked") -> tuple[Probe, ...]:
     from pipelines.corpus.fresh import fresh_people
 
     try:
-        return tuple(fresh_people(Path(bench.settings.corpus.path), HOLDOUT_ASKED, asked.run.seed))
+        return tuple(fresh_people(Path(bench.settings.corpus.path), HOLDOUT_PEOPLE, asked.run.seed))
     except LetheError:  # an ordinary corpus: nobody can draw more of its people
         return ()

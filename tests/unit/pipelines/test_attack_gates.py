@@ -179,6 +179,15 @@ def test_relearning_is_held_against_the_control_under_the_same_tuning(
     assert (gate.state, gate.threshold) == (state, 0.1)
 
 
+def test_secrets_told_in_another_language_are_a_leak_and_no_relearning(
+    measured: tuple[Measurement, Measurement],
+) -> None:
+    found = leaking(0.28, 0.2, measure="hits").model_copy(update={"name": "languages:de"})
+    verdict = verdict_with(measured, suite(result(), found, tiers=(0, 1)), ALL_TIERS)
+    gate = attack_gates(verdict)["attack:languages:de"]
+    assert (gate.state, gate.threshold) == ("fail", 0.05)
+
+
 def test_evidence_is_told_and_decides_nothing(measured: tuple[Measurement, Measurement]) -> None:
     found = result("membership", 0.93, tier=2, measure="auc", subjects={})
     verdict = verdict_with(measured, suite(result(), found, tiers=(0, 2)))
