@@ -1,6 +1,8 @@
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +14,7 @@ from pipelines.rows import Probe, ProbeGroup
 from pipelines.verify import lens, measure, teacher_forced
 from pipelines.verify.backends import Backends
 from pipelines.verify.embeddings import ExactEmbedder
+from pipelines.verify.relative import against_base
 from pipelines.verify.token_scores import TokenScores
 from policies.errors import LetheError
 
@@ -219,3 +222,22 @@ def test_measurements_of_before_are_still_read(model: TwoFaced) -> None:
         subject["forget"] = {key: value for key, value in subject["forget"].items() if key not in LIKELIHOOD}
     assert now["format"] == "lethe.measurement/1"
     assert measure.Measurement.model_validate(now).subjects["s1"].forget["kfr"].value == 1.0
+
+
+def test_the_table_of_metrics_names_every_one(model: TwoFaced) -> None:
+    table = (Path(__file__).parents[4] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    base = measure.measure(as_model(model), probes(), backends=BACKENDS, which="base").measurement
+    found = measure.measure(
+        as_model(model),
+        probes(),
+        backends=BACKENDS,
+        reference_texts=["Little is known of Mara."],
+        other_values=["v7x7"],
+        twins=TWINS,
+        control=as_model(TwoFaced()),
+    ).measurement
+    subject = against_base(found, base).subjects["s1"]
+    names = {result.name for group in (subject.forget, subject.reference, found.retain) for result in group.values()}
+    assert names >= LIKELIHOOD
+    assert not {name for name in names if f"`{name}`" not in table and f"`{re.sub('[12]', '*', name)}`" not in table}
+    assert not {result.name for result in subject.forget.values() if not result.source}
