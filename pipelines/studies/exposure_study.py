@@ -57,7 +57,8 @@ class ExposureStudy:
     Args:
         world: Corpus and base.
         settings: See there.
-        directory: Where parts and the control lie; a study that was stopped goes on with the first unfinished run.
+        directory: Where the parts lie; a study that was stopped goes on with the first unfinished run.
+        controls: Where controls lie; studies with the same sets share one. Default: below ``directory``.
         told: Told a line of progress now and then.
         training: Told the steps of a training.
 
@@ -71,12 +72,14 @@ class ExposureStudy:
         settings: ExposureSettings,
         directory: Path,
         *,
+        controls: Path | None = None,
         told: Told = lambda _: None,
         training: Reporter | None = None,
     ) -> None:
         self._world, self._settings, self._told, self._training = world, settings, told, training
         plan = {"study": "exposure", "base": world.loaded.digest, **asdict(settings)}
         self._ledger = Ledger(directory, plan)
+        self._controls = controls or directory / "controls"
         self._probes: list[CorpusProbe] = load_probes(world.corpus)
         canaries = make_canaries(settings.facts, settings.seed)
         if not all(record.record_id in world.records for thing in canaries for record in thing.records):
@@ -120,7 +123,7 @@ class ExposureStudy:
             self._world.loaded.path,
             load_corpus(self._world.corpus),
             {record.record_id for side in self._sides for record in side.records},
-            self._ledger.directory / "controls",
+            self._controls,
             key=KEY,
             report=self._training,
         )

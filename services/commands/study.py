@@ -147,7 +147,8 @@ def exposure(
     place.mkdir(parents=True, exist_ok=True)
     world = exposure_world(place, people, facts, seed, base=base, report=_show_step)
     directory = out or place / f"exposure-{world.loaded.digest[:12]}"
-    found = ExposureStudy(world, settings, directory, told=_tell, training=_show_step).run()
+    controls = place / "controls"
+    found = ExposureStudy(world, settings, directory, controls=controls, told=_tell, training=_show_step).run()
     table = crossings(found)
     found["crossings"] = [one._asdict() for one in table]
     _write(directory / "result.json", found)
