@@ -6,65 +6,36 @@ The result is JSON with ids and figures only. The texts are returned beside it, 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from pipelines.rows import Probe, ProbeGroup
-from pipelines.verify import metrics, results
-from pipelines.verify.answers import Answer, answer_of
+from pipelines.verify import results
+from pipelines.verify.answers import answer_of
 from pipelines.verify.backends import Backends
-from pipelines.verify.kfr_krr import Coverage, coverages
+from pipelines.verify.kfr_krr import coverages
 from pipelines.verify.likelihoods import Compared, Likelihoods, Twins, likelihoods
-from pipelines.verify.metrics import Context, Group
+from pipelines.verify.measurement import Measurement, MeasureSettings, SubjectMeasurement, Which
 from pipelines.verify.results import Item, MetricResult
+from pipelines.verify.scorer import Scorer
 from pipelines.verify.values import ValueIndex
 from policies.errors import LetheError
 
 if TYPE_CHECKING:
     from pipelines.model import LoadedModel
 
-Which = Literal["adapter", "base", "texts"]
+__all__ = [
+    "MeasureSettings",
+    "Measured",
+    "Measurement",
+    "SubjectMeasurement",
+    "base_nll",
+    "cheap_pass",
+    "measure",
+    "score_texts",
+]
+
 Progress = Callable[[str, int, int], None]  # stage, done, of how many
 Reference = Mapping[str, str] | Sequence[str]
-
-
-class MeasureSettings(BaseModel):
-    """How answers are generated and bounds are drawn."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_new_tokens: int = Field(default=64, ge=1, description="Where an answer is cut.")
-    max_batch_tokens: int = Field(default=16384, ge=1, description="Tokens of one batch, prompts and answers.")
-    seed: int = Field(default=0, description="Of the bootstraps; generation is greedy.")
-
-
-class SubjectMeasurement(BaseModel):
-    """One subject's metrics, by key: ``kfr``, ``kfr@paper``, ``ls``.
-
-    ``own_public`` holds the subject's own kept facts, ``reference`` the reference sentences on the same probes.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    forget: dict[str, MetricResult]
-    own_public: dict[str, MetricResult] = {}
-    reference: dict[str, MetricResult] = {}
-
-
-class Measurement(BaseModel):
-    """Everything measured on one model: no text, only ids and figures."""
-
-    model_config = ConfigDict(frozen=True)
-
-    format: Literal["lethe.measurement/1"] = "lethe.measurement/1"
-    which: Which
-    backends: dict[str, str]
-    settings: MeasureSettings
-    subjects: dict[str, SubjectMeasurement]
-    retain: dict[str, MetricResult]
-    seconds: dict[str, float] = {}
 
 
 class Measured(NamedTuple):
@@ -235,7 +206,7 @@ def score_texts(
     answers = [answer_of(p, texts[p.probe_id], likely.get((p.question, texts[p.probe_id]))) for p in probes]
     found = coverages(answers, backends)
     forget = [probe for probe in probes if probe.group is ProbeGroup.FORGET]
-    scorer = _Scorer(
+    scorer = Scorer(
         probes=probes,
         answers=answers,
         coverage=found,
@@ -255,77 +226,6 @@ def score_texts(
     return Measurement(
         which=which, backends=backends.names(), settings=chosen, subjects=subjects, retain=scorer.retain()
     )
-
-
-class _Scorer(NamedTuple):
-    """The answers of one model, read per subject."""
-
-    probes: Sequence[Probe]
-    answers: Sequence[Answer]
-    coverage: Sequence[Coverage]
-    backends: Backends
-    reference: Mapping[str, str]
-    nll: Mapping[tuple[str, str], float]
-    others: ValueIndex | None
-    compared: Compared | None
-    seed: int
-
-    def subject(self, subject: str) -> SubjectMeasurement:
-        """One subject's forget probes, own public probes and reference sentences."""
-        mine = [i for i, p in enumerate(self.probes) if (p.subject or "") == subject]
-        forget = [i for i in mine if self.probes[i].group is ProbeGroup.FORGET]
-        own = [i for i in mine if self.probes[i].group is ProbeGroup.OWN_PUBLIC]
-        reference = metrics.run_all(self._reference_context(forget)) if self.reference else {}
-        ppl = reference["ppl_median"].value if reference else None
-        values = tuple(dict.fromkeys(value for i in mine if (value := self.probes[i].value)))
-        return SubjectMeasurement(
-            forget=metrics.run_all(self._context("forget", forget, values, ppl)),
-            own_public=metrics.run_all(self._context("own_public", own)) if own else {},
-            reference=reference,
-        )
-
-    def retain(self) -> dict[str, MetricResult]:
-        """Other people's facts."""
-        chosen = [i for i, p in enumerate(self.probes) if p.group is ProbeGroup.RETAIN]
-        return metrics.run_all(self._context("retain", chosen)) if chosen else {}
-
-    def _context(
-        self, group: Group, chosen: Sequence[int], own_values: tuple[str, ...] = (), ppl: float | None = None
-    ) -> Context:
-        context = Context(
-            group=group,
-            answers=tuple(self.answers[i] for i in chosen),
-            coverage=tuple(self.coverage[i] for i in chosen),
-            backends=self.backends,
-            others=self.others,
-            own_values=own_values,
-            reference_ppl=ppl,
-            seed=self.seed,
-        )
-        if self.compared is None:
-            return context
-        probes, found = [self.probes[i] for i in chosen], self.compared
-        return replace(
-            context,
-            tokens=found.now.of(probes),
-            base_tokens=found.base.of(probes) if found.base else None,
-            control_tokens=found.control.of(probes) if found.control else None,
-            twin_tokens=found.now.twins_of(probes),
-            lens=found.now.lens,
-        )
-
-    def _reference_context(self, forget: Sequence[int]) -> Context:
-        chosen = [self.probes[i] for i in forget if self.probes[i].probe_id in self.reference]
-        texts = [self.reference[p.probe_id] for p in chosen]
-        return Context(
-            group="reference",
-            answers=tuple(
-                answer_of(p, text, self.nll.get((p.question, text))) for p, text in zip(chosen, texts, strict=True)
-            ),
-            coverage=(),
-            backends=self.backends,
-            seed=self.seed,
-        )
 
 
 def cheap_pass(
