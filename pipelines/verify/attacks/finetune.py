@@ -111,7 +111,12 @@ def tuning(loaded: LoadedModel, lessons: Sequence[Lesson], recipe: Recipe, *, se
         lessons: What it is tuned on, at least one.
         recipe: How.
         seed: Of the LoRA's start and the order of the rows.
+
+    Raises:
+        ValueError: There is nothing to tune on.
     """
+    if not lessons:
+        raise ValueError("there is nothing to tune on")
     wanted = {name: p.requires_grad for name, p in loaded.model.named_parameters()}
     was_training = loaded.model.training
     with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):

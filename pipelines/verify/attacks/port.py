@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.rows import Probe, Secret, TrainRow
 from pipelines.verify.backends import Backends
@@ -27,13 +27,13 @@ class AttackSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_new_tokens: int = 64
-    max_batch_tokens: int = 16384
-    samples: int = 128
-    probes_per_fact: int = 2
-    relearn_steps: tuple[int, ...] = (10, 30)
-    leaked_share: float = 0.5
-    utility_drop_max: float = 0.05
+    max_new_tokens: int = Field(default=64, ge=1)
+    max_batch_tokens: int = Field(default=16384, ge=1)
+    samples: int = Field(default=128, ge=1)
+    probes_per_fact: int = Field(default=2, ge=1)
+    relearn_steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(10, 30), min_length=1)
+    leaked_share: float = Field(default=0.5, ge=0, le=1)
+    utility_drop_max: float = Field(default=0.05, ge=0, le=1)
     seed: int = 0
 
 

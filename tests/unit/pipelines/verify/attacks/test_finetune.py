@@ -107,3 +107,8 @@ def test_a_loss_that_is_no_number_is_an_error(loaded: LoadedModel) -> None:
     with pytest.raises(LetheError) as caught, tuning(replace(loaded), LESSONS, RECIPE) as tuner:
         tuner.train_to(1)
     assert caught.value.code == "unlearn.diverged"
+
+
+def test_nothing_to_tune_on(loaded: LoadedModel) -> None:
+    with pytest.raises(ValueError, match="nothing"), tuning(loaded, [], RECIPE):
+        pass

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from pipelines.model import LoadedModel
 from pipelines.verify.attacks.port import AttackSettings, Tier
@@ -28,6 +29,15 @@ def test_which_attacks_there_are() -> None:
         "rtt": 2,
     }
     assert all(one.source for one in attacks(TIERS))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"samples": 0}, {"probes_per_fact": 0}, {"relearn_steps": ()}, {"relearn_steps": (10, 0)}, {"leaked_share": 1.5}],
+)
+def test_budgets_that_attack_nothing_are_refused(bad: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        AttackSettings.model_validate(bad)
 
 
 @pytest.mark.slow
