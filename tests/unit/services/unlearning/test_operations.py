@@ -52,7 +52,7 @@ def augmented(place: Place, bench: Bench, *numbers: int) -> tuple[str, dict[str,
 def test_rows_and_probes_of_two_tickets_are_made_sealed_and_pass_the_checks(place: Place, bench: Bench) -> None:
     run_id, made = augmented(place, bench, 0, 1)
     assert made["rows"] > 1000
-    assert made["negative_rows"] == 0
+    assert made["negative_rows"] > 0  # the default method lowers the raw answers
     assert made["uncovered"] == []
     assert made["augmenter"] == "template"
     assert made["sent_outside"] is False
@@ -82,6 +82,7 @@ def test_no_row_about_one_holds_what_the_other_forgets(place: Place, bench: Benc
             f"{row.prompt} {row.answer}"
             for one in place.tickets(run_id)
             for row in material.load_rows(reading, one.ticket_id)[0].rows
+            if row.kind is not RowKind.NEGATIVE  # lowered, never learned
         ]
     for number in (0, 1):
         assert not [text for text in texts if place.people[number].email in text]
