@@ -20,8 +20,11 @@ MAX_POINTS = 600
 
 
 def metrics_plot(gates: Sequence[Mapping[str, Any]]) -> str | None:
-    """One row a gate: value with its bound, the threshold with the side that fails, and where it stood before."""
-    shown = [gate for gate in gates if gate["value"] is not None and gate["threshold"] is not None]
+    """One row a gate: value with its bound, the threshold with the side that fails, and where it stood before.
+
+    Of the subjects forgotten before, the worst of each gate: there may be hundreds.
+    """
+    shown = _worst_of_earlier([g for g in gates if g["value"] is not None and g["threshold"] is not None])
     if not shown:
         return None
     with _style("metrics"):
@@ -33,6 +36,21 @@ def metrics_plot(gates: Sequence[Mapping[str, Any]]) -> str | None:
             _gate_row(row, gate)
         figure.subplots_adjust(left=0.47, right=0.86, top=0.99, bottom=0.01, hspace=0.5)
         return _svg(figure, "metrics", "Each metric against its threshold, before and after")
+
+
+def _worst_of_earlier(gates: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    rows: dict[Any, Mapping[str, Any]] = {}
+    for place, gate in enumerate(gates):
+        key = gate["name"] if gate["name"].startswith("earlier_") else place
+        if key not in rows or _room(gate) < _room(rows[key]):
+            rows[key] = gate
+    return list(rows.values())
+
+
+def _room(gate: Mapping[str, Any]) -> float:
+    """How far a gate's value is within its threshold."""
+    room = float(gate["value"]) - float(gate["threshold"])
+    return room if view_of(gate["name"]).better == "higher" else -room
 
 
 def attacks_plot(attacks: Sequence[Mapping[str, Any]]) -> str | None:

@@ -98,6 +98,20 @@ def test_a_report_from_before_there_were_attacks_is_still_shown() -> None:
     assert "<h3>Attacks</h3>" not in render_html(report)
 
 
+def test_of_earlier_subjects_the_worst_is_drawn() -> None:
+    drops = [
+        sample.gate("earlier_kfr", drop, 0.05, subject=f"subj-{place}") for place, drop in enumerate((0.01, 0.04, 0.02))
+    ]
+    worst = [
+        sample.gate("earlier_attack", kfr, 0.85, subject=f"subj-{place}") for place, kfr in enumerate((0.9, 0.86, 1.0))
+    ]
+    svg = metrics_plot([*drops, *worst])
+    assert svg is not None
+    assert "0.040" in svg
+    assert "0.860" in svg
+    assert not [figure for figure in ("0.010", "0.020", "0.900", "1.000") if f">{figure}" in svg]
+
+
 def test_only_shares_of_secrets_are_drawn() -> None:
     tried = build_report(sample.full())["attacks"]["tried"]
     assert attacks_plot([one for one in tried if one["measure"] == "auc"]) is None
