@@ -7,6 +7,7 @@ from pipelines.studies.stream import DROP_MAX, KRR_MIN
 
 COST_MAX = 1.5
 COST_FROM, COST_TO = 3, 30
+_ROUNDING = 1e-9  # 1 - 0.95 is a little more than 0.05
 Parts = Mapping[str, Any]
 State = Literal["reached", "missed", "not_run", "undecided"]
 
@@ -116,7 +117,7 @@ def _judged(name: str, value: float | None, limit: float, unknown: int, note: st
     """An unknown figure is never a reached target."""
     if value is None:
         return Target(name, None, limit, "not_run", note)
-    held = value >= limit if more else value <= limit
+    held = value >= limit - _ROUNDING if more else value <= limit + _ROUNDING
     state: State = "missed" if not held else "undecided" if unknown else "reached"
     return Target(name, value, limit, state, note)
 

@@ -66,6 +66,13 @@ def test_targets() -> None:
     assert drop.value == pytest.approx(0.07)
 
 
+def test_a_drop_of_just_the_limit_is_within_it() -> None:
+    drop = targets([erasure(1, {"p1": 1.0}), erasure(2, {"p1": 0.95, "p2": 1.0}, ratio=0.95)])[0]
+    assert drop.value is not None
+    assert drop.value > drop.limit  # by a rounding error
+    assert drop.state == "reached"
+
+
 def test_a_compacted_adapter_that_was_adopted_counts_and_another_does_not() -> None:
     erasures = three()
     erasures[2]["restart"] = {
