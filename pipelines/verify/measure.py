@@ -15,6 +15,7 @@ from pipelines.verify.backends import Backends
 from pipelines.verify.kfr_krr import coverages
 from pipelines.verify.likelihoods import Compared, Likelihoods, Twins, likelihoods
 from pipelines.verify.measurement import Measurement, MeasureSettings, SubjectMeasurement, Which
+from pipelines.verify.relative import against_base
 from pipelines.verify.results import Item, MetricResult
 from pipelines.verify.scorer import Scorer
 from pipelines.verify.values import ValueIndex
@@ -60,7 +61,7 @@ def measure(
     other_values: Iterable[str] | ValueIndex = (),
     twins: Twins | None = None,
     control: "LoadedModel | None" = None,
-    base: Likelihoods | None = None,
+    base: Measured | Likelihoods | None = None,
     likelihood: bool = True,
     settings: MeasureSettings | None = None,
     progress: Progress | None = None,
@@ -78,7 +79,8 @@ def measure(
         twins: Wrong answers of the same form, by probe id (``pipelines.verify.twins``); without them truth ratio and
             RelEx are not run.
         control: A model that never saw the subjects; without one GenEx is not run.
-        base: The base's likelihoods on the same probes, from its own ``Measured``; otherwise they are computed.
+        base: The base's own row on the same probes: ratios to it are then among the metrics, and its likelihoods are
+            used again. Likelihoods alone serve too; without either they are computed.
         likelihood: Whether to teacher-force the gold answers too; without, likelihood metrics are not run.
         settings: Of generation and bounds.
         progress: Told stage, done, total.
@@ -106,7 +108,8 @@ def measure(
     asked = [(p.question, texts[p.probe_id]) for p in forget]
     asked += [(p.question, reference[p.probe_id]) for p in forget if p.probe_id in reference]
     nll = base_nll(loaded, asked, settings=chosen)
-    compared = _compare(loaded, probes, which, twins, control, base, chosen) if likelihood else None
+    before = base.likelihoods if isinstance(base, Measured) else base
+    compared = _compare(loaded, probes, which, twins, control, before, chosen) if likelihood else None
     likely = time.perf_counter()
     measurement = score_texts(
         probes,
@@ -126,6 +129,8 @@ def measure(
         "score": time.perf_counter() - likely,
     }
     measurement = measurement.model_copy(update={"seconds": seconds})
+    if isinstance(base, Measured):
+        measurement = against_base(measurement, base.measurement)
     return Measured(measurement, texts, compared.now if compared else None)
 
 

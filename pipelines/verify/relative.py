@@ -7,7 +7,7 @@ bounded by resampling facts, both models' items of a fact together.
 from collections.abc import Mapping
 
 from pipelines.verify import bounds, results
-from pipelines.verify.measure import Measurement, SubjectMeasurement
+from pipelines.verify.measurement import Measurement, SubjectMeasurement
 from pipelines.verify.results import Direction, MetricResult
 
 SOURCE = "docs/metrics.md"

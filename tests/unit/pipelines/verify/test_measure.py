@@ -196,6 +196,15 @@ def test_the_bases_likelihoods_serve_the_adapters_row(model: TwoFaced) -> None:
     assert found.measurement.subjects["s1"].forget["loss"].parts["base"] == pytest.approx(0.5)
 
 
+def test_the_bases_row_gives_the_ratios_to_it(model: TwoFaced) -> None:
+    base = measure.measure(as_model(model), probes(), backends=BACKENDS, which="base")
+    model.scored.clear()
+    found = measure.measure(as_model(model), probes(), backends=BACKENDS, base=base).measurement.subjects["s1"].forget
+    assert sum(not adapter for _, adapter in model.scored) == 3
+    assert found["length_ratio"].value == pytest.approx(8 / 4)  # two and four words, with their full stops
+    assert found["probability_ratio"].parts["base"] == pytest.approx(math.exp(-0.5))
+
+
 def test_a_control_gives_exposure(model: TwoFaced) -> None:
     other = TwoFaced()
     found = measure.measure(as_model(model), probes(), backends=BACKENDS, control=as_model(other))
