@@ -28,7 +28,6 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from benchmarks.quality import World, prepare, run_rows
 from pipelines.attention import training_attention
 from pipelines.augment.settings import AugmentSettings
 from pipelines.base.fit import new_model
@@ -40,6 +39,7 @@ from pipelines.corpus.load import load_corpus
 from pipelines.encode import Encoded, collate
 from pipelines.model import LoadedModel, load_model
 from pipelines.rows import Secret, TrainRow
+from pipelines.studies.world import World, prepare, run_rows
 from pipelines.unlearn import adapters
 from pipelines.unlearn.registry import Stream
 from pipelines.unlearn.settings import UnlearnSettings
@@ -60,7 +60,14 @@ def job(home: Path) -> tuple[LoadedModel, list[TrainRow], tuple[Secret, ...]]:
     tokenizer.save_pretrained(home / "model")
     people = [json.loads(line) for line in (directory / "people.jsonl").read_text(encoding="utf-8").splitlines()]
     loaded = load_model(home / "model")
-    world = World(directory, records, people, ensure_index(corpus, index_path(home, corpus)), loaded, 0.0)
+    world = World(
+        corpus=directory,
+        records=records,
+        people=people,
+        index=ensure_index(corpus, index_path(home, corpus)),
+        loaded=loaded,
+        base_seconds=0.0,
+    )
     case = prepare(world, 0, (), AugmentSettings(), 0)
     return loaded, run_rows(case, (), 0, 0), case.secrets
 

@@ -93,7 +93,7 @@ def verify(bench: "Bench", session: Session, run_id: str, directory: str) -> Res
             asked.probes,
             twins=twins,
             control=control.loaded,
-            base=before.likelihoods,
+            base=before,
             progress=teller(session, "adapter"),
             **ask,
         ).measurement
