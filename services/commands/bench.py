@@ -146,9 +146,8 @@ def _settings(
 
 def _run(data: "Dataset", settings: "BenchSettings", out: Path, as_json: bool) -> None:
     from pipelines.bench.page import render_page
-    from pipelines.bench.text import lines
-
     from pipelines.bench.run import run_benchmark
+    from pipelines.bench.text import lines
 
     out.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["lethe", *sys.argv[1:]])
