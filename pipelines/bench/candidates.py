@@ -15,7 +15,7 @@ BATCH_TOKENS = 1024
 _ALIASES = frozenset({"ga"})
 # Multiples of the centre's learning rate and passes, in the order of the trials: the first is the centre itself.
 GRID: tuple[tuple[float, float], ...] = ((1.0, 1.0), (2.0, 0.75), (0.5, 1.5), (1.4, 1.5), (0.7, 0.75), (3.0, 1.0))
-RELEARN = ("relearn", "relearn_npo", "relearn_dpo")
+RELEARN = ("relearn", "relearn_npo", "relearn_dpo", "relearn_robust")
 PLAIN = "relearn"
 
 
@@ -38,6 +38,7 @@ CENTRES: dict[str, Centre] = {
     "relearn": Centre(7e-3, 3.0),
     "relearn_npo": Centre(7e-3, 3.0),
     "relearn_dpo": Centre(7e-3, 3.0),
+    "relearn_robust": Centre(7e-3, 3.0),
     as_published.NAME: Centre(7e-3, 3.0),
     "grad_ascent": Centre(1e-3, 3.0),
     "grad_diff": Centre(2e-3, 10.0),

@@ -10,11 +10,17 @@ import torch
 from policies.errors import LetheError
 
 FILE = "checkpoint.pt"
-_FORM = 2
+_FORM = 3
 
 
 def save(
-    directory: Path, job: str, step: int, adapter: dict[str, torch.Tensor], optimizer: Any, log: dict[str, Any]
+    directory: Path,
+    job: str,
+    step: int,
+    adapter: dict[str, torch.Tensor],
+    optimizer: Any,
+    log: dict[str, Any],
+    rehearsal: dict[str, Any] | None = None,
 ) -> None:
     """Write adapter, optimizer, random state, step and log in one atomic rename.
 
@@ -25,6 +31,7 @@ def save(
         adapter: The trained tensors.
         optimizer: With its state.
         log: What the run has reported so far: plain figures.
+        rehearsal: State of the rehearsed leak, where there is one.
 
     Raises:
         LetheError: ``unlearn.disk_full``; the run can be started again once there is room.
@@ -37,6 +44,7 @@ def save(
         "optimizer": optimizer.state_dict(),
         "random": torch.get_rng_state(),
         "log": log,
+        "rehearsal": rehearsal,
     }
     fresh = directory / f"{FILE}.new"
     try:

@@ -10,6 +10,7 @@ from pipelines.unlearn.losses import Kept, Raised, Scored
 from pipelines.unlearn.lowering import Compared, Held, Lowered, Preference, States, Steered, Taught, control_vector
 from pipelines.unlearn.reference import Reference
 from pipelines.unlearn.registry import Stream
+from pipelines.unlearn.rehearsal import Rehearsal
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.streams import Rows
 
@@ -27,6 +28,8 @@ class DrawnStep:
         settings: Of the run.
         drawn: Places of the rows of this step's batch in each stream.
         chosen: Stream and places of the answers that are paired with the negative batch.
+        rehearsal: The leak that is played in training, where the method wants it.
+        number: Of the step, from 0.
         tokens: Answer tokens that were learned from so far.
         used: Streams that the method took.
     """
@@ -37,6 +40,8 @@ class DrawnStep:
     settings: UnlearnSettings
     drawn: Mapping[Stream, list[int]]
     chosen: tuple[Stream, list[int]] | None = None
+    rehearsal: Rehearsal | None = None
+    number: int = 0
     tokens: int = field(default=0, init=False)
     used: set[Stream] = field(default_factory=set, init=False)
 
@@ -69,6 +74,15 @@ class DrawnStep:
         """The same, and the base's likelihood of them."""
         keys, rows = self._rows(Stream.NEGATIVE)
         return Compared(self._score(rows), self.reference.nll(keys, rows))
+
+    def after_leak(self) -> Compared:
+        """Rows of facts that have not leaked, with the leak of the others on."""
+        if self.rehearsal is None:
+            raise ValueError("the method does not say that it rehearses")
+        keys, rows = self._rows(Stream.NEGATIVE, self.rehearsal.go_on(self.number))
+        with self.rehearsal.leaked():
+            scored = self._score(rows)
+        return Compared(scored, self.reference.nll(keys, rows))
 
     def taught(self) -> Taught:
         """The same, and the base's logits."""

@@ -62,6 +62,9 @@ class Step(Protocol):
     def compared(self) -> Compared:
         """The same, with their likelihood under the base."""
 
+    def after_leak(self) -> Compared:
+        """Those of some facts, as they stand after others have leaked (``rehearsal``); costs further passes."""
+
     def taught(self) -> Taught:
         """The same, with the base's logits: one more pass."""
 
@@ -82,11 +85,13 @@ class Method(ABC):
         streams: What it needs; the first is the one whose passes are counted. A run without such rows is refused.
         passes: Multiplies the passes of the settings.
         chosen: Where the preferred answers of ``Step.pairs`` come from; None for a method without pairs.
+        rehearses: Whether ``Step.after_leak`` is asked.
     """
 
     streams: ClassVar[tuple[Stream, ...]]
     passes: ClassVar[float] = 1.0
     chosen: ClassVar[Stream | None] = None
+    rehearses: ClassVar[bool] = False
 
     @abstractmethod
     def terms(self, step: Step, settings: UnlearnSettings) -> Mapping[str, Tensor]:
@@ -113,6 +118,8 @@ class register:
             raise ValueError("a method needs a name and a stream")
         if cls.chosen is not None and not {cls.chosen, Stream.NEGATIVE} <= set(cls.streams):
             raise ValueError("a method with pairs needs the streams of both sides")
+        if cls.rehearses and Stream.NEGATIVE not in cls.streams:
+            raise ValueError("a method that rehearses a leak needs the forgotten answers")
         for name in self._names:
             if not _NAME.match(name):
                 raise ValueError(f"{name!r} is no lower-case identifier")

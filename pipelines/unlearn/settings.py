@@ -27,6 +27,9 @@ _POSITIVE = (
     "batch_tokens",
     "max_length",
     "npo_beta",
+    "leak_steps",
+    "leak_length",
+    "leak_tokens",
     "dpo_beta",
     "simnpo_beta",
     "rmu_coefficient",
@@ -68,7 +71,11 @@ class UnlearnSettings:
         kl_mask: Where it is taken: at ``answer`` tokens, or at ``all_real_tokens``, the prompt's too; never at padding.
         replay_share: Replay rows are repeated until they are this share of the rows about people.
         npo_weight: Of the NPO term of ``relearn_npo``.
-        npo_beta: Temperature of NPO.
+        npo_beta: Temperature of NPO, in both.
+        leak_weight: Of the NPO term that ``relearn_robust`` takes after a rehearsed leak of other facts.
+        leak_steps: Steps of the rehearsed leak to each of the run.
+        leak_length: Steps of the run after which another half of the facts leaks, from the start.
+        leak_tokens: Padded tokens of a batch, of the leak and of the term after it.
         dpo_weight: Of the DPO term of ``relearn_dpo``.
         dpo_beta: Temperature of DPO.
         forget_weight: Of the forget term of the methods that are no ReLearn: gamma in the literature.
@@ -119,6 +126,10 @@ class UnlearnSettings:
     replay_share: float = 0.5
     npo_weight: float = 0.3
     npo_beta: float = 0.1
+    leak_weight: float = 0.1
+    leak_steps: int = 2
+    leak_length: int = 15
+    leak_tokens: int = 512
     dpo_weight: float = 0.3
     dpo_beta: float = 0.1
     forget_weight: float = 1.0

@@ -21,6 +21,7 @@ from pipelines.unlearn.drawn import DrawnStep
 from pipelines.unlearn.pairing import Pairs, pair
 from pipelines.unlearn.reference import Reference
 from pipelines.unlearn.registry import Method, Stream, method
+from pipelines.unlearn.rehearsal import Rehearsal
 from pipelines.unlearn.result import TrainResult
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.stopping import AskExposure, AtCheckpoint, Looks
@@ -143,6 +144,7 @@ class _Run:
     seconds: float = 0.0
     curve: list[Mapping[str, float]] = field(default_factory=list)
     reference: Reference = field(init=False)
+    rehearsal: Rehearsal | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -153,6 +155,8 @@ class _Run:
             autocast=settings.autocast,
             everywhere=settings.kl_mask == "all_real_tokens",
         )
+        if self.method.rehearses:
+            self.rehearsal = Rehearsal(self.loaded, self.streams[Stream.NEGATIVE], settings)
         passes = (settings.warm_passes if self.warm else settings.passes) * self.method.passes
         counted = self.streams[self.method.streams[0]]
         # A method of its own pace (gradient ascent) has its own floor.
@@ -176,7 +180,7 @@ class _Run:
                 raise LetheError("unlearn.cancelled", f"The run was cancelled at step {step} of {self.steps}.")
             for group in optimizer.param_groups:
                 group["lr"] = peak * self._pace(step)
-            batch = self._draw({stream: plan[step] for stream, plan in plans.items()}, partners[step : step + 1])
+            batch = self._draw({stream: plan[step] for stream, plan in plans.items()}, partners[step : step + 1], step)
             terms = self.method.terms(batch, settings)
             sum(terms.values(), torch.zeros((), device=self.loaded.device)).backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(trained.values(), settings.clip)
@@ -198,7 +202,8 @@ class _Run:
                 break
             if self.done % settings.checkpoint_every == 0 and not last:
                 log = {"curve": self.curve, "exposure": self.looks.seen}
-                checkpoints.save(self.out_dir, self.job, self.done, trained, optimizer, log)
+                played = self.rehearsal.state() if self.rehearsal else None
+                checkpoints.save(self.out_dir, self.job, self.done, trained, optimizer, log, played)
         model.eval()
 
     def result(self, rows: Sequence[TrainRow], checked: int) -> TrainResult:
@@ -231,7 +236,7 @@ class _Run:
             versions={name: version(name) for name in _VERSIONS},
         )
 
-    def _draw(self, drawn: Mapping[Stream, list[int]], partners: list[list[int]]) -> DrawnStep:
+    def _draw(self, drawn: Mapping[Stream, list[int]], partners: list[list[int]], number: int) -> DrawnStep:
         stream = self.method.chosen
         return DrawnStep(
             loaded=self.loaded,
@@ -240,6 +245,8 @@ class _Run:
             settings=self.settings,
             drawn=drawn,
             chosen=(stream, partners[0]) if stream is not None else None,
+            rehearsal=self.rehearsal,
+            number=number,
         )
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
@@ -248,6 +255,8 @@ class _Run:
             return
         adapters.restore(self.loaded.model, state["adapter"])
         optimizer.load_state_dict(state["optimizer"])
+        if self.rehearsal and state["rehearsal"]:
+            self.rehearsal.restore(state["rehearsal"])
         torch.set_rng_state(state["random"])
         self.resumed_at = self.done = int(state["step"])
         self.curve.extend(state["log"]["curve"])

@@ -66,7 +66,14 @@ SETTINGS = UnlearnSettings(
     satimp_weight=3.0,  # its weights p^5 (1 - p) are small where every token is known by heart
 )
 # Which term of a method has to fall.
-LEARNT = {"relearn": "augmented", "relearn_dpo": "dpo", "relearn_npo": "npo", "grad_ascent": "ascent", "ga": "ascent"}
+LEARNT = {
+    "relearn": "augmented",
+    "relearn_dpo": "dpo",
+    "relearn_npo": "npo",
+    "relearn_robust": "leak",
+    "grad_ascent": "ascent",
+    "ga": "ascent",
+}
 EVERY = sorted({type(method(name)): name for name in methods()}.values())  # aliases once
 LOWERS = [name for name in EVERY if RowKind.NEGATIVE in row_kinds(name)]
 

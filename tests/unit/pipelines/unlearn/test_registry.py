@@ -23,7 +23,7 @@ class Nothing(Method):
 def test_every_method_is_known_by_its_names() -> None:
     assert methods() == (
         *("dpo", "ga", "grad_ascent", "grad_diff", "idk_nll", "npo", "relearn", "relearn_dpo", "relearn_npo"),
-        *("rmu", "satimp", "simnpo", "undial", "wga"),
+        *("relearn_robust", "rmu", "satimp", "simnpo", "undial", "wga"),
     )
     assert type(method("ga")) is type(method("grad_ascent"))
 
@@ -55,6 +55,15 @@ def test_a_method_with_pairs_names_both_sides() -> None:
         register("one_sided")(OneSided)
 
 
+class Careless(Nothing):
+    rehearses: ClassVar[bool] = True
+
+
+def test_a_leak_is_rehearsed_with_forgotten_answers() -> None:
+    with pytest.raises(ValueError, match="rehearses"):
+        register("careless")(Careless)
+
+
 RAW = {RowKind.NEGATIVE, RowKind.RETAIN}
 AUGMENTED = {
     RowKind.FORGET,
@@ -76,6 +85,7 @@ AUGMENTED = {
         ("relearn", AUGMENTED),
         ("relearn_npo", AUGMENTED | {RowKind.NEGATIVE}),
         ("relearn_dpo", AUGMENTED | {RowKind.NEGATIVE}),
+        ("relearn_robust", AUGMENTED | {RowKind.NEGATIVE}),
     ],
 )
 def test_baselines_learn_from_the_raw_forget_set_and_relearn_from_the_augmented_one(
@@ -92,7 +102,7 @@ def test_no_method_reaches_behind_the_types_that_keep_forgotten_answers_down() -
     """Logits and states of forgotten answers are for ``lowering`` alone: a method only asks for losses."""
     behind = {"scored", "logits", "targets", "states", "vectors", "rejected", "token_nll", "row_nll", "row_nll_mean"}
     files = sorted(Path(methods_folder.__path__[0]).glob("*.py"))
-    assert len(files) == 14
+    assert len(files) == 15
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         touched = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}

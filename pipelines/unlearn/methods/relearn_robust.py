@@ -1,0 +1,23 @@
+"""ReLearn with an NPO term after a leak: what is forgotten stays so when somebody learns a part of it anew."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor
+
+from pipelines.unlearn.methods.relearn import ReLearn
+from pipelines.unlearn.registry import Step, Stream, register
+from pipelines.unlearn.settings import UnlearnSettings
+
+
+@register("relearn_robust")
+class ReLearnRobust(ReLearn):
+    """ReLearn's three terms plus ``leak_weight * NPO(negative)``, while other facts leak (``rehearsal``)."""
+
+    streams: ClassVar[tuple[Stream, ...]] = (*ReLearn.streams, Stream.NEGATIVE)
+    rehearses: ClassVar[bool] = True
+
+    def terms(self, step: Step, settings: UnlearnSettings) -> Mapping[str, Tensor]:
+        """The four terms."""
+        leak = settings.leak_weight * step.after_leak().npo(settings.npo_beta)
+        return {**super().terms(step, settings), "leak": leak}
