@@ -13,7 +13,7 @@ from pipelines.bench.material import Material
 from pipelines.bench.probes import attack_probes
 from pipelines.model import LoadedModel
 from pipelines.rows import Probe, ProbeGroup, TrainRow
-from pipelines.verify.attacks.paired import over_control
+from pipelines.verify.attacks.paired import NO_CONTROL, over_control
 from pipelines.verify.attacks.port import AttackContext, AttackResult, AttackSettings, Progress, Tier
 from pipelines.verify.attacks.registry import attacks
 from pipelines.verify.attacks.relearn_benign import assert_benign
@@ -102,7 +102,9 @@ def paired(results: Sequence[AttackResult], control: Sequence[AttackResult]) -> 
             made.append(result)
             continue
         parts = {**result.parts, **difference.parts()}
-        made.append(result.model_copy(update={"control": other.value, "parts": parts}))
+        # The attack itself was given no control, and says so.
+        note = (result.note or "").replace(NO_CONTROL, "").strip("; ") or None
+        made.append(result.model_copy(update={"control": other.value, "parts": parts, "note": note}))
     return made
 
 

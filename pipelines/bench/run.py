@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.bench import attacking, candidates, figure, paper, results
 from pipelines.bench.bases import Kind
-from pipelines.bench.session import Models, Session, material_of
+from pipelines.bench.session import Models, Session, device_type, material_of
 from pipelines.bench.settings import BenchSettings
 from pipelines.bench.sources import Dataset
 from pipelines.bench.units import Told
@@ -200,7 +200,7 @@ def machine(device: str | None) -> dict[str, Any]:
     """Where and with what the figures came about."""
     import torch
 
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    where = device_type(device)
     return {
         "device": torch.cuda.get_device_name() if where.startswith("cuda") else "cpu",
         "cores": os.cpu_count(),

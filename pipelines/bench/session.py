@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipelines.augment.template import TemplateAugmenter
 from pipelines.bench import as_published, attacking, candidates
 from pipelines.bench.bases import Kind, base_records, generic_records, make_base, without
@@ -92,7 +94,7 @@ class Session:
             slice=sliced,
             twins=twins_of(people, material.probes),
             methods=methods,
-            units=Units(out, _planned(settings, methods), _GUESS, tell),
+            units=Units(out, _planned(settings, methods), _GUESS, tell, device_type(settings.device)),
             out=out,
             backends=Backends(),
             training=training,
@@ -253,7 +255,7 @@ class Session:
             "settings": budgets.model_dump(mode="json"),
             "per_subject": self.settings.attack_per_subject,
             "material": self.fingerprint(self.material),
-            "control": [one.name for one in control],
+            "control": [models.control.digest, *(one.name for one in control)],
         }
 
         def work() -> dict[str, Any]:
@@ -273,6 +275,11 @@ class Session:
         if of_control and not only:
             return []
         return attacking.from_json(self.units.run("attack", unit, inputs, work).get("results", ()))
+
+
+def device_type(device: str | None) -> str:
+    """Where a run computes: the GPU where there is one and nothing else was said."""
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def material_of(people: People, data: Dataset, settings: BenchSettings, questions: int | None = None) -> Material:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -10,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.directory_key import directory_key
+from pipelines.source_digest import source_digest
 from policies.canonical import canonical_json, keyed_digest
 from policies.errors import LetheError
 
@@ -45,19 +46,21 @@ class Units:
         planned: Units by kind, for the ETA: those to come cost what those of their kind did cost.
         guess: Seconds of a unit by kind before one is finished.
         tell: Told when a unit begins and ends.
+        device: Where units are worked out: their seconds are part of their results.
     """
 
     directory: Path
     planned: Counter[str]
     guess: Mapping[str, float]
     tell: Callable[[Told], None] | None = None
+    device: str = "cpu"
     _done: Counter[str] = field(default_factory=Counter)
     _seconds: dict[str, list[float]] = field(default_factory=dict)
     _key: bytes = b""
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._key = _key_of(self.directory / "key")
+        self._key = directory_key(self.directory / "key")
 
     def digest(self, value: Any) -> str:
         """A keyed digest of a JSON value."""
@@ -79,11 +82,12 @@ class Units:
         Args:
             kind: For the ETA.
             name: Its file's name: ids only.
-            inputs: Everything that the result depends on, as JSON.
+            inputs: Everything that the result depends on beside device and code, as JSON.
             work: Works it out.
             still_there: Whether what the unit left on the disk is still there.
         """
-        key = self.digest({"unit": name, "inputs": inputs})
+        about = {"unit": name, "inputs": inputs, "device": self.device, "code": source_digest()}
+        key = self.digest(about)
         path = self.directory / "units" / f"{name}.json"
         found = _read(path, key)
         if found is not None and (still_there is None or "failed" in found["result"] or still_there(found["result"])):
@@ -137,11 +141,3 @@ def _write(path: Path, value: dict[str, Any]) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(json.dumps(value, allow_nan=False), encoding="utf-8")
     os.replace(draft, path)
-
-
-def _key_of(path: Path) -> bytes:
-    if not path.is_file():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-    return path.read_bytes()

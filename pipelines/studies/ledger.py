@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.source_digest import source_digest
 from policies.errors import LetheError
 
 _PLAN = "plan.json"
@@ -17,7 +18,8 @@ class Ledger:
 
     Args:
         directory: Made if it is not there.
-        plan: Everything that decides the figures; a directory with another plan is refused.
+        plan: Everything that decides the figures beside the code; a directory with another plan, or with parts of
+            other code, is refused.
 
     Raises:
         LetheError: ``study.other_plan``; the details name what differs.
@@ -26,7 +28,7 @@ class Ledger:
     def __init__(self, directory: Path, plan: Mapping[str, Any]) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        wanted = json.loads(json.dumps(plan))
+        wanted = json.loads(json.dumps({**plan, "code": source_digest()}))
         there = self.done(_PLAN.removesuffix(".json"))
         if there is None:
             self.write(_PLAN.removesuffix(".json"), wanted)

@@ -14,10 +14,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.adapter.content import CONFIG, WEIGHTS, file_digest
+from pipelines.directory_key import directory_key
+from pipelines.rows import Probe
+from pipelines.source_digest import source_digest
 from pipelines.verify.attacks import registry, scoring
 from pipelines.verify.attacks.asking import ask, stop_if_cancelled
 from pipelines.verify.attacks.port import Attack, AttackContext, AttackResult, AttackSettings, Tier
-from policies.canonical import canonical_json, sha256_hex
+from policies.canonical import canonical_json, keyed_digest
 from policies.errors import LetheError
 
 CANCELLED = "unlearn.cancelled"
@@ -79,7 +82,7 @@ def run_attacks(
         tiers: Which tiers.
         only: Names of attacks; all where it is empty.
         out_dir: Where the result of each finished attack is written at once, and read back from.
-        key: Whatever else a result depends on (digest of corpus and probes); adapter, settings and probe ids are in
+        key: Whatever else a result depends on (digest of the corpus); adapter, settings, probes, rows and code are in
             it already.
 
     Raises:
@@ -93,9 +96,10 @@ def run_attacks(
         for one in registry.attacks()
         if one.name not in {other.name for other in chosen}
     }
-    digest = _key(context, key) if out_dir else ""
+    digest = ""
     if out_dir:
         out_dir.mkdir(parents=True, exist_ok=True)
+        digest = _key(context, key, directory_key(out_dir / ".key"))
     found: list[AttackResult] = []
     for number, attack in enumerate(chosen):
         stop_if_cancelled(context)
@@ -154,10 +158,11 @@ def _with_before(context: AttackContext) -> AttackContext:
         return context  # the attacks will say so themselves, each as undecided
 
 
-def _key(context: AttackContext, key: str) -> str:
-    """A digest of everything that a result depends on: digests, settings and ids, no text."""
+def _key(context: AttackContext, key: str, secret: bytes) -> str:
+    """A keyed digest of everything that a result depends on, texts included: a plain one could be guessed."""
     about: dict[str, Any] = {
         "key": key,
+        "code": source_digest(),
         "base": context.loaded.digest,
         "dtype": str(context.loaded.dtype),
         "device": context.loaded.device.type,
@@ -166,14 +171,18 @@ def _key(context: AttackContext, key: str) -> str:
         "control": context.control.digest if context.control else None,
         "settings": context.settings.model_dump(mode="json"),
         "backends": context.backends.names(),
-        "forget": [probe.probe_id for probe in context.forget],
-        "retain": [probe.probe_id for probe in context.retain],
-        "holdout": [probe.probe_id for probe in context.holdout],
-        "secrets": [secret.fact for secret in context.secrets],
-        "benign": [row.row_id for row in context.benign],
+        "forget": _asked(context.forget),
+        "retain": _asked(context.retain),
+        "holdout": _asked(context.holdout),
+        "secrets": [[one.fact, one.value, *one.answers] for one in context.secrets],
+        "benign": [[row.row_id, row.prompt, row.answer] for row in context.benign],
         "forgotten": dict(context.forgotten),
     }
-    return sha256_hex(canonical_json(about))
+    return keyed_digest(secret, canonical_json(about))
+
+
+def _asked(probes: Sequence[Probe]) -> list[Any]:
+    return [[one.probe_id, one.question, one.answer, one.value, one.fact, one.phrasing, one.names] for one in probes]
 
 
 def _adapter_digest(directory: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pipelines.bench.people import find_people
 from pipelines.bench.probes import make_probes
 from pipelines.bench.sources import load_knowundo
 from pipelines.rows import ProbeGroup
+from pipelines.verify.attacks.paired import NO_CONTROL
 from pipelines.verify.attacks.port import AttackResult, Measure, Tier
 from pipelines.verify.results import Item, MetricResult
 from tests.unit.pipelines.bench.toyset import PEOPLE, write_toyset
@@ -33,6 +34,13 @@ def test_the_controls_scores_are_taken_off_probe_by_probe() -> None:
     assert leak.parts["over_control"] == pytest.approx((1.0 + 0.0 - 0.5) / 3)
     assert leak.parts["over_control_n"] == 3
     assert typos == ours[1]
+
+
+def test_a_note_that_there_is_no_control_goes_where_one_was_taken_off() -> None:
+    alone = told("leak_at_k", [1.0]).model_copy(update={"note": f"a fresh LoRA; {NO_CONTROL}"})
+    (found,) = attacking.paired([alone], [told("leak_at_k", [0.0])])
+    assert found.note == "a fresh LoRA"
+    assert attacking.paired([alone], []) == [alone]
 
 
 def test_the_worst_number_of_steps_counts() -> None:

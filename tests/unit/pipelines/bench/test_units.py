@@ -31,6 +31,19 @@ def test_a_finished_unit_is_not_worked_out_again(tmp_path: Path) -> None:
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize("changed", ["code", "device"])
+def test_results_of_other_code_or_another_device_are_not_mixed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    units(tmp_path).run("trial", "a", {"lr": 1}, lambda: {"x": 1})
+    again = units(tmp_path)
+    if changed == "code":
+        monkeypatch.setattr("pipelines.bench.units.source_digest", lambda: "other")
+    else:
+        again.device = "cuda"
+    assert again.run("trial", "a", {"lr": 1}, lambda: {"x": 2}) == {"x": 2}
+
+
 def test_what_is_gone_from_the_disk_is_made_again(tmp_path: Path) -> None:
     calls: list[int] = []
 

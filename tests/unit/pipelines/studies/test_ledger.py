@@ -25,6 +25,14 @@ def test_another_plan_is_refused_and_what_differs_is_named(tmp_path: Path) -> No
     assert refused.value.details == ("old", "seed")
 
 
+def test_parts_of_other_code_are_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Ledger(tmp_path, {"seed": 0})
+    monkeypatch.setattr("pipelines.studies.ledger.source_digest", lambda: "other")
+    with pytest.raises(LetheError) as refused:
+        Ledger(tmp_path, {"seed": 0})
+    assert refused.value.details == ("code",)
+
+
 def test_what_json_does_not_have_is_not_written(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, {})
     with pytest.raises(ValueError):

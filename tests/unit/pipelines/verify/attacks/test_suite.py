@@ -92,7 +92,7 @@ def test_what_is_finished_is_read_back_and_the_rest_runs(
     failed = first.named("two")
     assert failed is not None
     assert (failed.state, failed.value, failed.note) == ("undecided", None, "verify.model_unavailable")
-    assert sorted(file.name for file in out.iterdir()) == ["one.json", "three.json"]
+    assert sorted(file.name for file in out.glob("*.json")) == ["one.json", "three.json"]
     fakes[1].error = None
     second = suite.run_attacks(context, tiers=ALL, out_dir=out)
     assert [fake.runs for fake in fakes] == [1, 2, 1]
@@ -102,8 +102,10 @@ def test_what_is_finished_is_read_back_and_the_rest_runs(
     assert [fake.runs for fake in fakes] == [1, 2, 1]
 
 
-@pytest.mark.parametrize("change", ["key", "seed", "probes", "adapter", "before"])
-def test_another_case_is_run_anew(fakes: list[Fake], context: AttackContext, tmp_path: Path, change: str) -> None:
+@pytest.mark.parametrize("change", ["key", "seed", "probes", "texts", "adapter", "before", "code"])
+def test_another_case_is_run_anew(
+    fakes: list[Fake], context: AttackContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
     out = tmp_path / "out"
     suite.run_attacks(context, tiers=ALL, out_dir=out, key="a")
     key = "b" if change == "key" else "a"
@@ -111,6 +113,10 @@ def test_another_case_is_run_anew(fakes: list[Fake], context: AttackContext, tmp
         context = replace(context, settings=context.settings.model_copy(update={"seed": 1}))
     if change == "probes":
         context = replace(context, forget=FORGET[:-1])
+    if change == "texts":  # the same ids
+        context = replace(context, forget=(replace(FORGET[0], question="Another question?"), *FORGET[1:]))
+    if change == "code":
+        monkeypatch.setattr(suite, "source_digest", lambda: "other")
     if change == "before":
         context = replace(context, forgotten={SUBJECT: 0.5})
     if change == "adapter":
@@ -134,7 +140,8 @@ def test_a_file_that_cannot_be_read_counts_for_nothing(
 
 def test_files_hold_no_text(fakes: list[Fake], context: AttackContext, tmp_path: Path) -> None:
     suite.run_attacks(context, tiers=ALL, out_dir=tmp_path / "out")
-    for file in (tmp_path / "out").iterdir():
+    assert ((tmp_path / "out" / ".key").stat().st_mode & 0o077) == 0
+    for file in (tmp_path / "out").glob("*.json"):
         text = file.read_text()
         assert not any(probe.question in text or (probe.value or "?") in text for probe in FORGET)
         assert "Mara" not in text
@@ -151,7 +158,7 @@ def test_a_cancel_keeps_what_is_finished(fakes: list[Fake], context: AttackConte
     stopped = replace(context, should_cancel=lambda: fakes[0].runs > 0)
     with pytest.raises(LetheError, match=r"unlearn\.cancelled"):
         suite.run_attacks(stopped, tiers=ALL, out_dir=out)
-    assert [file.name for file in out.iterdir()] == ["one.json"]
+    assert [file.name for file in out.glob("*.json")] == ["one.json"]
     fakes[1].error = LetheError("unlearn.cancelled", "The run was cancelled.")
     with pytest.raises(LetheError, match=r"unlearn\.cancelled"):
         suite.run_attacks(context, tiers=ALL, out_dir=out)
