@@ -1,25 +1,29 @@
 """Are the forgotten answers still recognised as something the model was trained on, beside people it never saw?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from pipelines.rows import Probe
 from pipelines.verify.attacks.asking import stop_if_cancelled, teller
 from pipelines.verify.attacks.paired import NO_CONTROL
 from pipelines.verify.attacks.port import AttackContext, AttackResult, Tier
 from pipelines.verify.attacks.registry import attack
 from pipelines.verify.attacks.scoring import NO_PROBES, not_run
-from pipelines.verify.membership_scores import MEMBERSHIP, Score
+from pipelines.verify.membership_scores import MEMBERSHIP
 from pipelines.verify.results import Item
 
 if TYPE_CHECKING:
     from pipelines.model import LoadedModel
-    from pipelines.verify.token_scores import TokenScores
+
+VALUE = "value"
+Sides = dict[str, tuple[list[Item], list[Item]]]  # by score: the forgotten answers, the hold-out's
 
 
 @attack
 class Membership:
     """LOSS, zlib, Min-K and Min-K++ of gold answers against a hold-out of the same kind, and against the control.
+
+    ``value`` is the likelihood of the value's own tokens: whole answers tell a subject by name and tokenizer though
+    nothing was learned (``pipelines.verify.value_likelihood``), so it is the one to read without a control.
 
     An AUC far below 0.5 shows the forgotten as one far above it does: what counts is the distance from the control's.
     """
@@ -34,30 +38,30 @@ class Membership:
             why = "there is no hold-out of people who were never in the corpus" if context.forget else NO_PROBES
             yield not_run(self.name, self.tier, "auc", why, source=self.source, direction="none")
             return
-        mine, held = self._scored(context, context.loaded)
+        ours = self._scored(context, context.loaded)
         theirs = None if context.control is None else self._scored(context, context.control)
-        for name, score in MEMBERSHIP.items():
-            yield self._result(
-                f"{self.name}:{name}",
-                context,
-                (_items(context.forget, mine, score), _items(context.holdout, held, score)),
-                None
-                if theirs is None
-                else (_items(context.forget, theirs[0], score), _items(context.holdout, theirs[1], score)),
-            )
+        for name, sides in ours.items():
+            yield self._result(f"{self.name}:{name}", context, sides, None if theirs is None else theirs[name])
 
-    def _scored(self, context: AttackContext, model: "LoadedModel") -> tuple[list["TokenScores"], list["TokenScores"]]:
+    def _scored(self, context: AttackContext, model: "LoadedModel") -> Sides:
         from pipelines.verify.teacher_forced import teacher_forced
+        from pipelines.verify.value_likelihood import value_items
 
         stop_if_cancelled(context)
-        probes = (*context.forget, *context.holdout)
+        probes, count = (*context.forget, *context.holdout), len(context.forget)
         scores = teacher_forced(
             model,
             [(probe.question, probe.answer) for probe in probes],
             max_batch_tokens=context.settings.max_batch_tokens,
             progress=teller(context, self.name),
         )
-        return scores[: len(context.forget)], scores[len(context.forget) :]
+        found = {
+            name: [Item(probe=p.probe_id, fact=p.fact, score=score(one)) for p, one in zip(probes, scores, strict=True)]
+            for name, score in MEMBERSHIP.items()
+        }
+        stop_if_cancelled(context)
+        found[VALUE] = value_items(model, probes, max_batch_tokens=context.settings.max_batch_tokens)
+        return {name: (items[:count], items[count:]) for name, items in found.items()}
 
     def _result(
         self,
@@ -114,7 +118,3 @@ class Membership:
             parts=parts,
             items=tuple(ours[0]),
         )
-
-
-def _items(probes: Sequence[Probe], scores: Sequence["TokenScores"], score: Score) -> list[Item]:
-    return [Item(probe=p.probe_id, fact=p.fact, score=score(one)) for p, one in zip(probes, scores, strict=True)]

@@ -10,6 +10,7 @@ from pipelines.rows import Probe
 from pipelines.verify.attacks.in_context import InContext
 from pipelines.verify.attacks.languages import Languages, language_of
 from pipelines.verify.attacks.membership import Membership
+from pipelines.verify.value_likelihood import value_items
 from tests.unit.pipelines.verify.attacks.taught import FORGET, RETAIN, context, teach, unknowing
 
 
@@ -61,8 +62,11 @@ def test_what_was_trained_on_is_recognised(taught: LoadedModel, control: LoadedM
         for n in range(100)
     )
     results = list(Membership().run(context(taught, forget=many, holdout=held, control=control)))
-    assert [one.name for one in results] == [f"membership:{s}" for s in ("loss", "zlib", "min_k", "min_k_plus")]
-    loss = results[0]
+    assert [one.name.partition(":")[2] for one in results] == ["loss", "zlib", "min_k", "min_k_plus", "value"]
+    loss, value = results[0], results[-1]
+    # The hold-out here has no values: their likelihood is compared with nothing.
+    assert (value.state, value.value) == ("not_run", None)
+    assert "too few" in (value.note or "")
     assert loss.state == "measured"
     assert loss.value is not None
     assert loss.control is not None
@@ -76,6 +80,25 @@ def test_what_was_trained_on_is_recognised(taught: LoadedModel, control: LoadedM
     assert loss.note is not None
     assert "1000 are needed" in loss.note
     assert loss.facts == 104
+
+
+@pytest.mark.slow
+def test_the_value_alone_is_recognised_where_it_was_trained_on(taught: LoadedModel, control: LoadedModel) -> None:
+    many = tuple(replace(probe, probe_id=f"m{n}-{probe.probe_id}") for n in range(13) for probe in FORGET)
+    held = tuple(
+        replace(RETAIN[0], probe_id=f"h{n}", fact=f"h{n}", question=f"Number {n}?", answer=f"It is {n}.", value=str(n))
+        for n in range(1000, 1100)
+    )
+    value = list(Membership().run(context(taught, forget=many, holdout=held, control=control)))[-1]
+    assert (value.name, value.state) == ("membership:value", "measured")
+    assert value.value is not None
+    assert value.control is not None
+    assert value.value > 0.95
+    assert value.value > value.control
+    assert value.parts["over_control"] == pytest.approx(value.value - value.control)
+    for item, one in zip(value.items, value_items(taught, many), strict=True):
+        assert (item.probe, item.fact) == (one.probe, one.fact)
+        assert item.score == pytest.approx(one.score, abs=1e-4)
 
 
 def test_too_few_decide_nothing(control: LoadedModel) -> None:
