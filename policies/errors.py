@@ -87,7 +87,7 @@ ERRORS: dict[str, ErrorKind] = {
     "bench.bad_settings": ErrorKind(422, "Correct the options that the message names."),
     "study.bad_settings": ErrorKind(422, "Correct the options that the details name."),
     "study.nobody_left": ErrorKind(422, "Give a corpus with more people than are forgotten (--people)."),
-    "study.other_plan": ErrorKind(409, "Give another --out, or the settings and the code that the study was begun with."),
+    "study.other_plan": ErrorKind(409, "Give another --out, or settings and code that the study was begun with."),
     "unlearn.unknown_method": ErrorKind(422, "Choose one of the methods that the message lists."),
     "verify.unknown_attack": ErrorKind(422, "Choose one of the attacks that the message lists."),
     "unlearn.secret_in_rows": ErrorKind(
