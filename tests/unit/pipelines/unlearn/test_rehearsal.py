@@ -4,17 +4,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pipelines.model import LoadedModel, strip_adapter
 from pipelines.rows import RowKind, TrainRow
 from pipelines.unlearn import adapters
+from pipelines.unlearn.drawn import DrawnStep
 from pipelines.unlearn.forward import score
+from pipelines.unlearn.reference import Reference
 from pipelines.unlearn.registry import Stream
 from pipelines.unlearn.rehearsal import Rehearsal
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.streams import Rows, sort_rows
+from pipelines.unlearn.trainer import unlearn
 from tests.unit.pipelines.tiny import tiny
+from tests.unit.pipelines.unlearn.rows import ROWS, SECRETS
 
 SETTINGS = UnlearnSettings(rank=4, alpha=8, autocast=False, leak_steps=2, leak_length=5, leak_tokens=64)
 
@@ -34,9 +39,13 @@ def rows_of(loaded: LoadedModel, facts: int) -> Rows:
     return sort_rows(rows, loaded.tokenizer, batch_tokens=99, max_length=99, replay_share=0, seed=0)[Stream.NEGATIVE]
 
 
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return tiny(tmp_path_factory.mktemp("tiny"))
+
+
 @pytest.fixture
-def loaded(tmp_path: Path) -> Iterator[LoadedModel]:
-    bare = tiny(tmp_path)
+def loaded(bare: LoadedModel) -> Iterator[LoadedModel]:
     model = adapters.attach(bare, SETTINGS, None)
     with torch.no_grad():  # an adapter that does something
         for name, tensor in adapters.tensors(model).items():
@@ -169,3 +178,29 @@ def test_it_goes_on_from_a_checkpoint_as_if_nothing_had_been(loaded: LoadedModel
     for one, other in zip(whole.state()["pairs"], resumed.state()["pairs"], strict=True):
         assert torch.equal(one[0], other[0])
         assert torch.equal(one[1], other[1])
+
+
+def test_the_saved_adapter_holds_nothing_of_it(bare: LoadedModel, tmp_path: Path) -> None:
+    names = {}
+    for method in ("relearn_npo", "relearn_robust"):
+        settings = replace(SETTINGS, method=method, min_steps=4, passes=0.1)
+        result = unlearn(bare, ROWS, SECRETS, settings, out_dir=tmp_path / method)
+        names[method] = set(load_file(Path(result.adapter) / "adapter_model.safetensors"))
+    assert names["relearn_npo"] == names["relearn_robust"]
+    assert not any(module._forward_hooks for module in bare.model.modules())
+
+
+def test_a_method_that_does_not_say_so_gets_no_leak(loaded: LoadedModel) -> None:
+    rows = rows_of(loaded, 2)
+    reference = Reference(loaded, 8, 1 << 20, autocast=False)
+    step = DrawnStep(
+        loaded=loaded,
+        streams={Stream.NEGATIVE: rows},
+        reference=reference,
+        settings=SETTINGS,
+        drawn={Stream.NEGATIVE: [0]},
+    )
+    with pytest.raises(ValueError, match="rehearses"):
+        step.after_leak()
+    told = replace(step, rehearsal=Rehearsal(loaded, rows, SETTINGS)).after_leak()
+    assert len(told.reference_nll) == told.scored.count > 0
