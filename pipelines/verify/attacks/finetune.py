@@ -36,8 +36,9 @@ class Recipe:
     """How an attacker tunes.
 
     Attributes:
-        rank: Of the LoRA, on every linear layer that the adapter under attack changes; on every one where there is
-            no adapter.
+        rank: Of the LoRA.
+        targets: Names of the layers that it is on; empty: those that the model's adapter changes, or every linear one
+            where there is no adapter. A control is given those of the model under attack (``changed_layers``).
         alpha: Its scale.
         learning_rate: Constant after ``warmup`` steps.
         warmup: Steps with a rising learning rate.
@@ -48,6 +49,7 @@ class Recipe:
     """
 
     rank: int = 16
+    targets: tuple[str, ...] = ()
     alpha: int = 32
     learning_rate: float = 3e-3
     warmup: int = 2
@@ -121,7 +123,7 @@ def tuning(loaded: LoadedModel, lessons: Sequence[Lesson], recipe: Recipe, *, se
     was_training = loaded.model.training
     with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        model, remove = _attach(loaded.model, recipe)
+        model, remove = _attach(loaded, recipe)
     try:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(f".{_NAME}." in name)
@@ -135,17 +137,25 @@ def tuning(loaded: LoadedModel, lessons: Sequence[Lesson], recipe: Recipe, *, se
         loaded.model.train(was_training)
 
 
-def _attach(model: Any, recipe: Recipe) -> tuple[Any, Callable[[], None]]:
-    from peft import LoraConfig, get_peft_model
+def changed_layers(loaded: LoadedModel) -> tuple[str, ...]:
+    """Names of the layers that the model's adapters change; none where there is no adapter."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
+    named = loaded.model.named_modules()
+    return tuple(sorted({name.rsplit(".", 1)[-1] for name, module in named if isinstance(module, BaseTunerLayer)}))
+
+
+def _attach(loaded: LoadedModel, recipe: Recipe) -> tuple[Any, Callable[[], None]]:
+    from peft import LoraConfig, get_peft_model
+
+    model = loaded.model
     # Modules that are wrapped already: wrapping others would leave an empty wrapper behind.
-    wrapped = [name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    targets = changed_layers(loaded) or recipe.targets
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=0.0,
-        target_modules=sorted(set(wrapped)) or "all-linear",
+        target_modules=list(targets) or "all-linear",
         bias="none",
         task_type="CAUSAL_LM",
     )

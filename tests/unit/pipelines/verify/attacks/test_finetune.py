@@ -8,7 +8,7 @@ from pipelines.generation import answer_logprobs
 from pipelines.model import LoadedModel, strip_adapter, with_adapter
 from pipelines.unlearn import adapters
 from pipelines.unlearn.settings import UnlearnSettings
-from pipelines.verify.attacks.finetune import Lesson, Recipe, tuning
+from pipelines.verify.attacks.finetune import Lesson, Recipe, changed_layers, tuning
 from policies.errors import LetheError
 from tests.unit.pipelines.tiny import tiny
 from tests.unit.pipelines.verify.attacks.taught import weights
@@ -72,6 +72,22 @@ def test_a_model_with_an_adapter_learns_on_top_of_it_and_is_put_back(loaded: Loa
         with adapted.adapter_disabled() as base:
             assert nll(base) == bare
     assert nll(loaded) == bare
+
+
+def test_a_control_is_tuned_on_the_layers_that_the_adapter_under_attack_changes(
+    loaded: LoadedModel, tmp_path: Path
+) -> None:
+    targets = ("q_proj", "v_proj")
+    assert changed_layers(loaded) == ()
+    with tuning(loaded, LESSONS, replace(RECIPE, targets=targets)) as attacked:
+        assert changed_layers(attacked.loaded) == targets
+    control = tiny(tmp_path / "control")
+    with tuning(control, LESSONS, replace(RECIPE, targets=targets)) as tuner:
+        assert changed_layers(tuner.loaded) == targets
+        trained = [name for name, p in tuner.loaded.model.named_parameters() if p.requires_grad]
+        assert trained
+        assert all("q_proj" in name or "v_proj" in name for name in trained)
+    assert changed_layers(control) == ()
 
 
 def test_it_is_put_back_after_a_fault_as_well(loaded: LoadedModel, tmp_path: Path) -> None:
