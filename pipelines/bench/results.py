@@ -4,10 +4,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from pipelines.bench import as_published, figure, paper
 from pipelines.bench.candidates import PLAIN, RELEARN
+from pipelines.verify import bounds
 
 FORMAT = "lethe.bench/1"
 RESAMPLES = 10_000
@@ -76,7 +75,9 @@ def table(
             "failed": sorted({str(run["failed"]) for run in runs if "failed" in run}),
             "spread": {key: spread(figures, key) for key in ("p_kfr_fluent", "utility", "leak_over_control")},
         }
-    order = figure.ranked(rows)
+    # The seeds that came to an end say nothing about those that did not.
+    ranks = {name: {} if details[name]["failed"] else found for name, found in rows.items()}
+    order = figure.ranked(ranks)
     made: list[dict[str, Any]] = [
         _beside("base", with_ratios(base, base)),
         _beside("control", with_ratios(control, base)),
@@ -87,9 +88,9 @@ def table(
             {
                 "name": name,
                 "kind": _kind(name),
-                "rank": rank if figure.combined(found) is not None else None,
+                "rank": rank if figure.combined(ranks[name]) is not None else None,
                 "figures": found,
-                "combined": figure.combined(found),
+                "combined": figure.combined(ranks[name]),
                 "parts": figure.parts_of(found),
                 "eligible": figure.eligible(found),
                 **details[name],
@@ -109,24 +110,31 @@ def differences(
     """Mean difference of a subject's figure between the best ReLearn and every other method, bootstrapped by subject.
 
     Each subject's figure is its mean over the seeds first: seeds of one subject are not independent of each other.
+    Seeds count where both methods came to an end. The interval is a two-sided 95 % one.
     """
-    ours = _by_subject(finals.get(best, ()), metric)
     made = []
     for name in finals:
-        theirs = _by_subject(finals[name], metric)
+        pairs = [
+            (mine, other)
+            for mine, other in zip(finals.get(best, ()), finals[name], strict=False)
+            if "failed" not in mine and "failed" not in other
+        ]
+        ours, theirs = (_by_subject([pair[side] for pair in pairs], metric) for side in (0, 1))
         both = sorted(ours.keys() & theirs.keys())
         if name == best or not both:
             continue
-        gaps = np.array([ours[ref] - theirs[ref] for ref in both])
-        draws = np.random.default_rng(seed).integers(0, len(gaps), size=(RESAMPLES, len(gaps)))
-        low, high = np.quantile(gaps[draws].mean(axis=1), [0.025, 0.975])
+        gaps = [ours[ref] - theirs[ref] for ref in both]
+        found = bounds.bootstrap_means(
+            both, [gaps], lambda means: means[:, 0], seed=seed, resamples=RESAMPLES, level=0.975
+        )
         made.append(
             {
                 "other": name,
                 "metric": metric,
-                "difference": float(gaps.mean()),
-                "lower": float(low),
-                "upper": float(high),
+                "difference": statistics.fmean(gaps),
+                "lower": found.lower,
+                "upper": found.upper,
+                "seeds": len(pairs),
                 "subjects": len(both),
                 "enough": len(both) >= 5,
             }

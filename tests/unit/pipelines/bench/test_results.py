@@ -28,7 +28,7 @@ def run(fluent: float, utility: float = 0.97, **more: Any) -> dict[str, Any]:
 
 
 FINALS = {
-    "relearn": [run(0.8)],
+    "relearn": [run(0.8), run(0.8)],
     "relearn_npo": [run(0.9), run(0.98)],
     "npo": [run(0.99, utility=0.5)],
     "rmu": [{"failed": "unlearn.diverged"}],
@@ -81,6 +81,21 @@ def test_the_table_ranks_with_means_over_seeds() -> None:
     assert first["spread"]["p_kfr_fluent"] == (0.9, 0.98)
     assert [row["rank"] for row in table if row["name"] in ("dpo", "rmu")] == [None, None]
     assert next(row for row in table if row["name"] == "rmu")["failed"] == ["unlearn.diverged"]
+
+
+def test_a_method_that_failed_on_a_seed_has_figures_and_no_rank() -> None:
+    finals = {"relearn": [run(0.8), run(0.8)], "wga": [run(1.0), {"failed": "unlearn.diverged"}]}
+    relearn, wga = results.table(BASE, {}, finals)[2:]
+    assert (relearn["name"], relearn["rank"]) == ("relearn", 1)
+    assert (wga["name"], wga["rank"], wga["combined"], wga["seeds"]) == ("wga", None, None, 1)
+    assert wga["figures"]["p_kfr_fluent"] == 1.0
+
+
+def test_differences_take_the_seeds_on_which_both_came_to_an_end() -> None:
+    finals = {"relearn": [run(0.5), run(0.9)], "wga": [{"failed": "unlearn.diverged"}, run(0.8)]}
+    (one,) = results.differences(finals, "relearn", "p_kfr_fluent")
+    assert one["difference"] == pytest.approx(0.1)  # and not 0.7 - 0.8
+    assert one["seeds"] == 1
 
 
 def test_the_published_relearn_is_never_the_best_variant() -> None:
