@@ -203,7 +203,12 @@ class ExposureStudy:
             "rel_ex_token_calibrated": rel_ex(now, others, per_token=True, calibrated=True),
         }
         facts = [item.fact for item in side.items]
-        judged = {name: judge_exposure(facts, found, self._settings.tau) for name, found in values.items()}
+        tau = self._settings.tau
+        whole = tau * fmean(one.n for one in now)  # tau is per token, these two are of whole answers
+        judged = {
+            name: judge_exposure(facts, found, whole if name in ("gen_ex", "rel_ex") else tau)
+            for name, found in values.items()
+        }
         return {
             "step": step,
             **{name: _short(found) for name, found in judged.items()},
