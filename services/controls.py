@@ -65,12 +65,17 @@ def find_for_tickets(
 ) -> "ControlCard | None":
     """The control of these tickets on a base, if it was trained or added.
 
+    Which records it would leave out is worked out only where the base has controls at all: the whole corpus is read
+    for it once somebody was erased.
+
     Raises:
         LetheError: As :func:`left_out`; ``control.unreadable``.
     """
-    from pipelines.control.card import data_key, find_control
+    from pipelines.control.card import data_key, find_control, list_controls
 
     settings = installation.settings
+    if not any(one.base_digest == base_digest for one in list_controls(controls_root(settings))):
+        return None
     wanted = data_key(digest_key(settings), left_out(installation, store, ticket_ids))
     return find_control(controls_root(settings), base_digest, wanted)
 

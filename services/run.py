@@ -123,13 +123,16 @@ def train(workshop: Workshop, run_id: str, attempt: int) -> Result:
 def verify(workshop: Workshop, run_id: str, attempt: int) -> Result:
     """Measure and decide. An adapter that a warm start spoilt is made once more, from the base, before it counts.
 
+    Not where a gate is open for want of something that no training gives (a control, a tier of attacks): it would be
+    open again.
+
     Raises:
         Refused: ``verdict.rejected``, with every reason in the result.
     """
     with workshop.store.read() as session:
         trained = steps_of(session, run_id)["train"].result or {}
     found = _ask_runner(workshop, run_id, attempt, "verify", {"directory": trained["directory"]})
-    if found["outcome"] != "accepted" and trained["start"] == "release":
+    if found["outcome"] != "accepted" and trained["start"] == "release" and found["training_could_help"]:
         again = _ask_runner(workshop, run_id, attempt, "train", {"start": "base"})
         found = {
             **_ask_runner(workshop, run_id, attempt, "verify", {"directory": again["directory"]}),

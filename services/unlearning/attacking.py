@@ -148,11 +148,12 @@ def stored(suite: "AttackSuite") -> dict[str, Any]:
 def benign_rows(rows: Iterable[TrainRow], secrets: Sequence[Secret], erased: Collection[str]) -> Iterator[TrainRow]:
     """Rows about others and about no one; none names or tells anything of anybody erased."""
     check = LeakCheck(secrets)
-    names = {tuple(words(name)) for name in erased}
+    names = {spoken for name in erased if (spoken := tuple(words(name)))}
+    lengths = {len(name) for name in names}
     for row in rows:
         if row.kind in (RowKind.RETAIN, RowKind.GENERIC) and not check.row_leaks(row):
             said = words(f"{row.prompt} {row.answer}")
-            if not any(tuple(said[at : at + len(name)]) == name for name in names for at in range(len(said))):
+            if not any(tuple(said[at : at + length]) in names for length in lengths for at in range(len(said))):
                 yield row
 
 

@@ -1,6 +1,6 @@
 """What a verdict compares with: a control that never saw the run's people, and twins of their gold answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,10 +62,18 @@ class Compared:
         return {"state": "measured", **{name: getattr(self.card, name) for name in fields}, **shares}
 
 
-def control_of(bench: "Bench", asked: "Asked", progress: "Progress") -> Compared:
+def control_of(
+    bench: "Bench", asked: "Asked", progress: "Progress", should_cancel: Callable[[], bool] | None = None
+) -> Compared:
     """The control of the run's tickets: trained where the policy requires one, else the one that is there, if any.
 
     A required control that cannot be had ends nothing: the verdict then stays open and says why.
+
+    Args:
+        bench: Base, store and settings.
+        asked: The tickets and their thresholds.
+        progress: Told of the training.
+        should_cancel: Asked while the control trains, and while another process trains it.
 
     Raises:
         LetheError: ``unlearn.cancelled``.
@@ -73,7 +81,7 @@ def control_of(bench: "Bench", asked: "Asked", progress: "Progress") -> Compared
     from pipelines.model import load_model
 
     try:
-        card = _card(bench, asked, progress)
+        card = _card(bench, asked, progress, should_cancel)
         if card is None:
             return Compared()
         return Compared(load_model(Path(card.path), device=bench.base.device, dtype=bench.base.dtype), card)
@@ -83,7 +91,9 @@ def control_of(bench: "Bench", asked: "Asked", progress: "Progress") -> Compared
         return Compared(why=error.code)
 
 
-def _card(bench: "Bench", asked: "Asked", progress: "Progress") -> "ControlCard | None":
+def _card(
+    bench: "Bench", asked: "Asked", progress: "Progress", should_cancel: Callable[[], bool] | None
+) -> "ControlCard | None":
     tickets = [ticket.ticket_id for ticket in asked.tickets]
     found = find_for_tickets(bench.installation, bench.store, tickets, bench.base.digest)
     if found is not None or asked.limits.control != "required":
@@ -94,6 +104,7 @@ def _card(bench: "Bench", asked: "Asked", progress: "Progress") -> "ControlCard 
         tickets,
         bench.base.path,
         report=lambda step: progress("training", step.step, step.steps),
+        should_cancel=should_cancel,
     )
 
 

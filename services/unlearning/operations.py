@@ -226,7 +226,7 @@ class Bench:
             out_dir=self.run_directory(run_id) / start,
             progress=lambda step: session.progress(asdict(step)),
             should_cancel=session.should_cancel,
-            exposure=stopping.exposure_of(self, run_id, settings),
+            exposure=stopping.exposure_of(self, session, run_id, settings),
         )
         found = result.to_json()
         return {

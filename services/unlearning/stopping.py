@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.rows import ProbeGroup
 from services.unlearning import comparing, verifying
+from services.unlearning.protocol import Session
 
 if TYPE_CHECKING:
     from pipelines.model import LoadedModel
@@ -13,15 +14,21 @@ if TYPE_CHECKING:
     from services.unlearning.operations import Bench
 
 
-def exposure_of(bench: "Bench", run_id: str, settings: "UnlearnSettings") -> "Callable[[LoadedModel], Exposure] | None":
+def exposure_of(
+    bench: "Bench", session: Session, run_id: str, settings: "UnlearnSettings"
+) -> "Callable[[LoadedModel], Exposure] | None":
     """Measures how exposed the gold answers are: against the control where there is one, else against twins.
 
     The questions are the held-out ones, so that no run stops because its own training questions have fallen silent.
 
     Args:
         bench: Base, store and settings.
+        session: A required control is trained now if there is none yet: told of its progress, and asked for a cancel.
         run_id: Whose probes.
         settings: Of the training; with ``stop_tau`` 0 nothing is asked, and None is returned.
+
+    Raises:
+        LetheError: ``unlearn.cancelled``.
     """
     if settings.stop_tau <= 0:
         return None
@@ -31,7 +38,7 @@ def exposure_of(bench: "Bench", run_id: str, settings: "UnlearnSettings") -> "Ca
     asked = verifying.load(bench, run_id)
     probes = [probe for probe in asked.mine if probe.group is ProbeGroup.FORGET]
     facts = [probe.fact for probe in probes]
-    control = comparing.control_of(bench, asked, lambda *_: None).loaded
+    control = comparing.control_of(bench, asked, verifying.teller(session, "control"), session.should_cancel).loaded
     if control is not None:
         unseen = likelihoods(control, probes).of(probes)
 

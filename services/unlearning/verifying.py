@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm import Session as DbSession
 
 from pipelines.gates.case import EarlierRelease
+from pipelines.gates.retraining import could_help
 from pipelines.rows import Probe, ProbeGroup
 from policies.errors import LetheError
 from policies.lifecycle import RunStatus
@@ -84,7 +85,7 @@ def verify(bench: "Bench", session: Session, run_id: str, directory: str) -> Res
         "other_values": values,
     }
     adapter = bench.run_directory(run_id) / directory / "adapter"
-    control = comparing.control_of(bench, asked, teller(session, "control"))
+    control = comparing.control_of(bench, asked, teller(session, "control"), session.should_cancel)
     twins = comparing.twins_of(bench, asked)
     with with_adapter(bench.base, adapter) as loaded:
         before = measure(loaded, asked.probes, which="base", twins=twins, progress=teller(session, "base"), **ask)
@@ -122,6 +123,7 @@ def verify(bench: "Bench", session: Session, run_id: str, directory: str) -> Res
     return {
         "outcome": verdict.outcome,
         "reasons": list(verdict.reasons),
+        "training_could_help": could_help(verdict.gates),
         "verdict": verdict.model_dump(mode="json"),
         "reached": {ref: reached_by(found) for ref, found in now.subjects.items()},
         "attacks": attacking.stored(attacked.now) if attacked.now else None,

@@ -247,6 +247,7 @@ def measured(outcome: str, directory: str = "release") -> dict[str, Any]:
     return {
         "outcome": outcome,
         "reasons": found["reasons"],
+        "training_could_help": outcome != "accepted",
         "verdict": found,
         "reached": {},
         "decided_at": "2026-11-21T10:00:00+00:00",

@@ -157,6 +157,14 @@ def test_a_warm_start_is_retried_once_and_not_again(place: Place, run_id: str, m
     assert script.ops().count("train") == 2
 
 
+def test_nothing_is_trained_again_where_no_training_could_close_what_is_open(
+    place: Place, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop, script = shop(place, verify=[{**measured("undecided"), "training_could_help": False}])
+    assert work(monkeypatch, workshop, run_id) == "rejected"
+    assert script.ops() == ["augment", "check", "train", "verify"]
+
+
 def test_a_cancel_while_it_trains_leaves_the_tickets_ready_for_the_next_run(
     place: Place, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,7 +131,7 @@ def test_a_verification_keeps_figures_and_no_text_and_does_no_attack_twice(stage
     assert "attack:plain" in names
     assert {"kfr", "own_public", "named", "fluent"} == set(next(iter(found["reached"].values())))
     person = stage.place.people[0]
-    text = json.dumps(found) + "".join(file.read_text() for file in stage.attacks.iterdir())
+    text = json.dumps(found) + "".join(file.read_text() for file in stage.attacks.glob("*.json"))
     assert person.email not in text
     assert not [name for name in person.names if name in text]
     [context] = Plain.runs
@@ -176,13 +176,40 @@ def test_a_required_control_that_cannot_be_had_leaves_the_verdict_open(stage: St
     assert found["attacks"] is None
     gates = {gate["name"]: gate for gate in found["verdict"]["gates"]}
     assert (gates["control"]["state"], gates["control"]["required"]) == ("not_run", True)
+    assert found["training_could_help"] is False, "no training gives a control"
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_control_that_trains_heeds_a_cancel(stage: Stage, monkeypatch: pytest.MonkeyPatch, stop: bool) -> None:
+    """Also where early stopping asks for it, and while another process is the one that trains it."""
+    from pipelines.unlearn.settings import UnlearnSettings
+
+    LIMITS.append(Thresholds(control="required", attack_tier_min=-1))
+    cancelled = threading.Event()
+
+    def train(*_: Any, should_cancel: Callable[[], bool] | None = None, **__: Any) -> None:
+        cancelled.set()
+        assert should_cancel is not None
+        assert should_cancel()
+        raise LetheError("control.cancelled", "cancelled")
+
+    def asking() -> object:
+        talk = Session(1, lambda _: None, cancelled)
+        stopped = UnlearnSettings(stop_tau=0.25)
+        return stopping.exposure_of(stage.bench, talk, stage.run_id, stopped) if stop else stage.verify(talk)
+
+    monkeypatch.setattr(comparing, "train_for_tickets", train)
+    with pytest.raises(LetheError) as caught:
+        asking()
+    assert caught.value.code == "unlearn.cancelled"
 
 
 def test_early_stopping_asks_the_exposure_by_the_tolerance_of_the_run(stage: Stage) -> None:
     from pipelines.unlearn.settings import UnlearnSettings
 
-    assert stopping.exposure_of(stage.bench, stage.run_id, UnlearnSettings()) is None
-    asked = stopping.exposure_of(stage.bench, stage.run_id, UnlearnSettings(stop_tau=0.25))
+    talk, _ = session()
+    assert stopping.exposure_of(stage.bench, talk, stage.run_id, UnlearnSettings()) is None
+    asked = stopping.exposure_of(stage.bench, talk, stage.run_id, UnlearnSettings(stop_tau=0.25))
     assert asked is not None
     found = asked(stage.bench.base)
     assert found.tau == 0.25
@@ -217,7 +244,7 @@ def test_benign_rows_name_and_tell_nothing_of_anybody_erased() -> None:
         row(RowKind.RETAIN, 3, "Mara Kern is a pilot."),
         row(RowKind.RETAIN, 4, "She is at 7 Lindengasse."),
     ]
-    kept = attacking.benign_rows(rows, secrets, {"Mara Kern"})
+    kept = attacking.benign_rows(rows, secrets, {"Mara Kern", "–"})  # a name without a word is in every row
     assert [one.fact for one in kept] == ["f0", "f1"]
 
 
