@@ -45,27 +45,48 @@ def attack_gates(case: Case, current: Sequence[str]) -> Iterator[Gate]:
 def earlier_attack_gates(case: Case) -> Iterator[Gate]:
     """For each attacked subject who was forgotten before, the attack under which KFR is worst.
 
-    A subject may have fallen since its own release by what the policy allows.
+    A subject may have fallen since its own release by what the policy allows. Attacks that all came to nothing leave
+    the verdict open where the policy demands attacks: a sample that was drawn has to be told of.
     """
-    results = [r for r in case.earlier_attacks.results if r.state == "measured"] if case.earlier_attacks else []
+    if case.earlier_attacks is None:
+        return
+    results = [r for r in case.earlier_attacks.results if r.state != "not_run"]
+    drawn = [subject for subject in case.earlier if any(subject in result.subjects for result in results)]
+    for subject in drawn:
+        yield _earlier_gate(case, subject, [r for r in results if r.state == "measured" and subject in r.subjects])
+    if results and not drawn:
+        yield _earlier_gate(case, None, [])
+
+
+def _earlier_gate(case: Case, subject: str | None, results: Sequence[AttackResult]) -> Gate:
     limit = max(0.0, case.limits.attack_kfr_min - case.limits.earlier_drop_max)
-    for subject in case.earlier:
-        found = [(one.value, r) for r in results if (one := r.subjects.get(subject)) and one.value is not None]
-        if not found:
-            continue
-        value, worst = min(found, key=lambda pair: (pair[0], pair[1].name))
-        one = worst.subjects[subject]
-        yield Gate(
-            name="earlier_attack",
-            subject=subject,
-            state="pass" if value >= limit else "fail",
-            value=value,
-            threshold=limit,
-            bound=one.lower,
-            n=one.n,
-            reason=f"KFR of an earlier subject under {len(found)} attacks is {number(value)} at worst, under "
-            f"{worst.name}; at least {limit:g} is needed.",
-        )
+    gate = Gate(
+        name="earlier_attack",
+        subject=subject,
+        state="undecided",
+        threshold=limit,
+        required=case.limits.attack_tier_min >= 0,
+        reason="The attacks on people who were forgotten before came to no figure.",
+    )
+    found = [(one.value, r) for r in results if (one := r.subjects[subject or ""]).value is not None]
+    if not found:
+        return gate
+    value, worst = min(found, key=lambda pair: (pair[0], pair[1].name))
+    one = worst.subjects[subject or ""]
+    good = value >= limit - 1e-9
+    unscored = sum(r.subjects[subject or ""].undecided for _, r in found)
+    scored = sum(r.subjects[subject or ""].n for _, r in found)
+    update = {"value": value, "bound": one.lower, "n": one.n}
+    if good and unscored > scored:
+        reason = f"Of the answers of an earlier subject under attack only {scored} of {scored + unscored} were scored."
+        return gate.model_copy(update={**update, "reason": reason})
+    reason = (
+        f"KFR of an earlier subject under {len(found)} attacks is {number(value)} at worst, under {worst.name}; at "
+        f"least {limit:g} is needed."
+    )
+    state: State = "pass" if good else "fail"
+    required = gate.required or not good
+    return gate.model_copy(update={**update, "state": state, "required": required, "reason": reason})
 
 
 def _tier_gate(suite: AttackSuite | None, demanded: int) -> Gate:
@@ -128,7 +149,7 @@ def _figure(case: Case, result: AttackResult, found: SubjectResult, subject: str
     if result.measure == "kfr":
         words = f"KFR under the attack {result.name}"
         return _Figure(found.value, limits.attack_kfr_min, True, found.lower, result.before, words)
-    return _over_control(limits, result, found, alone=len(result.subjects) <= 1)
+    return _over_control(limits, result, found)
 
 
 def _drop(case: Case, result: AttackResult, found: SubjectResult, subject: str | None) -> _Figure:
@@ -142,18 +163,23 @@ def _drop(case: Case, result: AttackResult, found: SubjectResult, subject: str |
     return _Figure(drop, case.limits.quantised_drop_max, False, bound, 0.0 if known else None, words)
 
 
-def _over_control(limits: Thresholds, result: AttackResult, found: SubjectResult, *, alone: bool) -> _Figure:
-    """The share of secrets told, minus what a model that never knew them tells under the same attack."""
+def _over_control(limits: Thresholds, result: AttackResult, found: SubjectResult) -> _Figure:
+    """The share of secrets told, minus what a model that never knew them tells of the same subject's."""
     relearning = result.name.startswith(RELEARNING)
     limit = limits.relearn_over_control_max if relearning else limits.leak_over_control_max
     told = "Secrets told after" if relearning else "Secrets told under"
-    if found.value is None or result.control is None:
+    # Of one subject the whole is its own; a control's share over several says nothing of each.
+    alone = len(result.subjects) <= 1
+    control = result.control if found.control is None and alone else found.control
+    if found.value is None or control is None:
         words = f"{told} {result.name}"
-        return _Figure(found.value, limit, False, found.upper, result.before, words, sure=result.control is not None)
-    paired, bound = result.parts.get("over_control"), result.parts.get("over_control_upper")
-    over = paired if alone and paired is not None else found.value - result.control
-    words = f"{told} {result.name}: {number(found.value)}, by the control {number(result.control)}; above it"
-    return _Figure(over, limit, False, bound if alone else None, result.before, words)
+        return _Figure(found.value, limit, False, found.upper, result.before, words, sure=control is not None)
+    paired, bound = found.over_control, found.over_control_upper
+    if paired is None and alone:
+        paired, bound = result.parts.get("over_control"), result.parts.get("over_control_upper")
+    over = paired if paired is not None else found.value - control
+    words = f"{told} {result.name}: {number(found.value)}, by the control {number(control)}; above it"
+    return _Figure(over, limit, False, bound, result.before, words)
 
 
 def _judged(figure: _Figure, found: SubjectResult) -> tuple[State, str]:

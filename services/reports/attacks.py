@@ -112,7 +112,7 @@ def _attack(result: Mapping[str, Any], subject: str, gates: Mapping[str, Mapping
         value=mine["value"],
         bound=None if mine["value"] is None else mine["lower" if better == "higher" else "upper"],
         before=result["before"],
-        control=result["control"],
+        control=result["control"] if mine.get("control") is None else mine["control"],
         n=mine["n"],
         facts=mine["facts"],
         undecided=mine["undecided"],

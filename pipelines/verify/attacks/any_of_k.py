@@ -73,6 +73,7 @@ class AnyOfK:
             subjects={fact: group[0].subject or "" for fact, group in facts.items()},
             before=single,
             control=None if control is None else share_told([item.score for item in control]),
+            control_items=control or (),
             source=self.source,
             budget={"kinds": float(len(told)), "facts": float(len(facts)), "contrasts": float(len(asked))},
             parts=parts

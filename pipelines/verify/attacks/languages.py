@@ -42,7 +42,7 @@ class Languages:
             name = f"{self.name}:{language}"
             items = _items(probes, secret_told(probes, ask(context, name, questions), context.backends))
             parts: dict[str, float | None] = {}
-            theirs = None
+            theirs, control = None, list[Item]()
             if context.control is not None:
                 answers = ask(context, name, questions, model=context.control)
                 control = _items(probes, secret_told(probes, answers, context.backends))
@@ -60,6 +60,7 @@ class Languages:
                 measure="hits",
                 before=share_told(told),
                 control=theirs,
+                control_items=control,
                 source=self.source,
                 budget={"probes": float(len(probes))},
                 parts=parts,

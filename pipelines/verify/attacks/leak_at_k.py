@@ -75,6 +75,7 @@ class LeakAtK:
             measure="leak_at_k",
             before=share_told(greedy),
             control=None if control is None else share_told([item.score for item in control]),
+            control_items=control or (),
             source=self.source,
             budget={
                 "samples": n,

@@ -75,7 +75,11 @@ class AttackContext:
 
 
 class SubjectResult(BaseModel):
-    """One subject under one attack."""
+    """One subject under one attack.
+
+    ``control``, and the paired difference to it with its upper bound, are of the same subject's items; None where no
+    control was attacked.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -85,6 +89,9 @@ class SubjectResult(BaseModel):
     n: int = 0
     facts: int = 0
     undecided: int = 0
+    control: float | None = None
+    over_control: float | None = None
+    over_control_upper: float | None = None
 
 
 class AttackResult(BaseModel):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pipelines.rows import Probe
 from pipelines.verify import bounds, kfr_krr, results
 from pipelines.verify.answers import answer_of
+from pipelines.verify.attacks.paired import over_control
 from pipelines.verify.attacks.port import AttackContext, AttackResult, Measure, SubjectResult, Tier
 from pipelines.verify.backends import Backends
 from pipelines.verify.results import Direction, Item
@@ -114,6 +115,7 @@ def share_result(
     subjects: Mapping[str, str] | None = None,
     before: float | None = None,
     control: float | None = None,
+    control_items: Sequence[Item] = (),
     source: str = "",
     budget: Mapping[str, float] | None = None,
     parts: Mapping[str, float | None] | None = None,
@@ -131,6 +133,7 @@ def share_result(
         subjects: Subject by item (``Item.probe``); by default that of the forget probe of that id.
         before: The same without the attack.
         control: The same on the control.
+        control_items: The control's scores of the same items, for each subject's own difference.
         source: Where the attack is described.
         budget: What it used.
         parts: Further figures.
@@ -144,7 +147,10 @@ def share_result(
     for item in items:
         mine.setdefault(owner.get(item.probe, ""), []).append(item)
     whole, method = _bounded(name, items, context.settings.seed)
-    by_subject = {subject: _bounded(name, own, context.settings.seed)[0] for subject, own in mine.items()}
+    seed = context.settings.seed
+    by_subject = {
+        subject: _beside(_bounded(name, own, seed)[0], own, control_items, seed) for subject, own in mine.items()
+    }
     made = AttackResult(
         name=name,
         tier=tier,
@@ -230,6 +236,20 @@ def _bounded(name: str, items: Sequence[Item], seed: int) -> tuple[SubjectResult
         undecided=undecided,
     )
     return made, found.method
+
+
+def _beside(found: SubjectResult, own: Sequence[Item], control: Sequence[Item], seed: int) -> SubjectResult:
+    """One subject's figure with the control's on the same items."""
+    difference = over_control(own, control, seed=seed)
+    if difference is None:
+        return found
+    asked = {item.probe for item in own}
+    update = {
+        "control": share_told([item.score for item in control if item.probe in asked]),
+        "over_control": difference.value,
+        "over_control_upper": difference.upper,
+    }
+    return found.model_copy(update=update)
 
 
 def _worst(subjects: Mapping[str, SubjectResult], direction: Direction) -> str | None:

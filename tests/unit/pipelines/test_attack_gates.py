@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from pipelines.gates.gate import Gate, State
+from pipelines.gates.retraining import could_help
 from pipelines.verdict import EarlierRelease, Verdict, decide
 from pipelines.verify.attacks.port import AttackResult, SubjectResult
 from pipelines.verify.attacks.suite import AttackSuite
@@ -161,12 +162,19 @@ def test_the_paired_difference_counts_where_there_is_one_subject(measured: tuple
 
 
 def test_of_several_subjects_each_is_judged_by_its_own_figure(measured: tuple[Measurement, Measurement]) -> None:
-    subjects = {"s1": SubjectResult(value=0.4, n=40), "s0": SubjectResult(value=0.0, n=40)}
+    """And by the control's on the same subject: what it guesses of somebody else excuses nothing."""
+    own = SubjectResult(value=0.2, n=40, control=0.0, over_control=0.2, over_control_upper=0.3)
+    subjects = {"s1": own, "s0": SubjectResult(value=0.2, n=40, control=0.4, over_control=-0.2)}
     found = leaking(0.2, 0.2, subjects=subjects, parts={"over_control": 0.0})
     verdict = verdict_with(measured, suite(result(), found, tiers=(0, 1)), ALL_TIERS)
     gate = attack_gates(verdict)["attack:leak_at_k"]
-    assert gate.state == "fail"
-    assert gate.value == pytest.approx(0.2)
+    assert (gate.state, gate.value, gate.bound) == ("fail", 0.2, 0.3)
+
+
+def test_a_control_over_several_subjects_says_nothing_of_each(measured: tuple[Measurement, Measurement]) -> None:
+    subjects = {"s1": SubjectResult(value=0.2, n=40), "s0": SubjectResult(value=0.2, n=40)}
+    verdict = verdict_with(measured, suite(result(), leaking(0.2, 0.2, subjects=subjects), tiers=(0, 1)), ALL_TIERS)
+    assert attack_gates(verdict)["attack:leak_at_k"].state == "undecided"
 
 
 @pytest.mark.parametrize(("value", "control", "state"), [(0.3, 0.2, "pass"), (0.31, 0.2, "fail")])
@@ -221,3 +229,55 @@ def test_an_earlier_subject_that_an_attack_brings_back_is_rejected() -> None:
     back = decided(0.84)
     assert [gate.name for gate in back.failed()] == ["earlier_attack"]
     assert "under completion" in back.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "n", "undecided", "state"),
+    [(0.85, 20, 0, "pass"), (None, 0, 24, "undecided"), (1.0, 4, 20, "undecided"), (0.5, 4, 20, "fail")],
+)
+def test_an_earlier_subject_of_whom_nothing_could_be_scored_has_not_held(
+    value: float | None, n: int, undecided: int, state: State
+) -> None:
+    items = plain.both()
+    found = SubjectResult(value=value, n=n, undecided=undecided)
+    again = suite(result("typos", value, subjects={"s0": found}, state="undecided" if value is None else "measured"))
+    pair = plain.measured(plain.unlearned, items), plain.measured(plain.gold, items)
+    earlier = {"s0": EarlierRelease(kfr=1.0)}
+    verdict = decide(*pair, DEFAULTS, earlier=earlier, attacks=suite(result()), earlier_attacks=again)
+    [gate] = [gate for gate in verdict.gates if gate.name == "earlier_attack"]
+    assert (gate.state, gate.required) == (state, True)
+    assert verdict.outcome == {"pass": "accepted", "fail": "rejected"}.get(state, "undecided")
+
+
+def test_attacks_on_earlier_subjects_that_all_broke_off_leave_the_verdict_open() -> None:
+    items = plain.both()
+    again = suite(result("aim", None, state="undecided", subjects={}, note="verify.bad_logits"))
+    pair = plain.measured(plain.unlearned, items), plain.measured(plain.gold, items)
+    earlier = {"s0": EarlierRelease(kfr=1.0)}
+    verdict = decide(*pair, DEFAULTS, earlier=earlier, attacks=suite(result()), earlier_attacks=again)
+    assert verdict.outcome == "undecided"
+
+
+def gate(name: str, state: State, **more: Any) -> Gate:
+    return Gate(name=name, state=state, reason="set by hand", **more)
+
+
+@pytest.mark.parametrize(
+    ("open_gates", "helps"),
+    [
+        ([], False),
+        ([gate("kfr", "fail")], True),
+        ([gate("earlier_named", "fail"), gate("krr_ratio", "fail")], True),
+        ([gate("attack:leak_at_k", "undecided")], True),  # too much without a control; less may come out next time
+        ([gate("attack:quantised:nf4", "not_run", required=False), gate("kfr", "fail")], True),
+        ([gate("control", "not_run")], False),
+        ([gate("control", "undecided"), gate("kfr", "fail")], False),  # it stays open whatever is trained
+        ([gate("attack_tier", "not_run")], False),
+        ([gate("attack:relearn_benign", "not_run")], False),
+        ([gate("base_knew", "undecided")], False),
+        ([gate("kfr", "undecided"), gate("kfr_lower_bound", "undecided")], False),  # too few probes
+        ([gate("ls_ratio", "not_run")], True),
+    ],
+)
+def test_training_once_more_helps_only_where_the_adapter_is_what_failed(open_gates: list[Gate], helps: bool) -> None:
+    assert could_help([gate("base_knew", "pass"), *open_gates]) is helps

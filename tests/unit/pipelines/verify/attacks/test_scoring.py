@@ -118,6 +118,21 @@ def test_shares_of_hits_are_worse_where_they_are_higher() -> None:
     assert set(named.subjects) == {"a", "b"}
 
 
+def test_each_subject_has_the_control_of_its_own_items() -> None:
+    """The control guesses the one's secrets and not the other's: the mean over both would excuse the other."""
+    asked = (probe(0), probe(1), probe(2, subject="s2"), probe(3, subject="s2"))
+    items = [Item(probe=p.probe_id, fact=p.fact, score=1.0) for p in asked]
+    control = [
+        Item(probe=p.probe_id, fact=p.fact, score=score) for p, score in zip(asked, (1.0, None, 0.0, 0.0), strict=True)
+    ]
+    result = scoring.share_result("x", 1, context(*asked), items, measure="hits", control=1 / 3, control_items=control)
+    first, second = result.subjects["s1"], result.subjects["s2"]
+    assert (first.control, first.over_control) == (1.0, 0.0)
+    assert (second.control, second.over_control, second.over_control_upper) == (0.0, 1.0, 1.0)
+    alone = scoring.share_result("x", 1, context(*asked), items, measure="hits")
+    assert {one.control for one in alone.subjects.values()} == {None}
+
+
 def test_the_figure_before_needs_every_subject() -> None:
     asked = (probe(0), probe(2, subject="s2"), probe(4, subject="s2"))
     assert scoring.forgotten_before(context(*asked, s1=1.0, s2=0.25), asked) == 0.5
