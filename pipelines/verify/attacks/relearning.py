@@ -43,13 +43,14 @@ def relearn(
     if context.control is not None:
         control = list(_after_steps(context, name, lessons, probes, context.control))
         parts = {**parts, "control_before": share_told(_told(context, name, probes, context.control))}
-    for place, (steps, loss, told) in enumerate(_after_steps(context, name, lessons, probes, context.loaded)):
+    mine = list(_after_steps(context, name, lessons, probes, context.loaded))
+    for place, (steps, loss, told) in enumerate(mine):
         items = _items(probes, told)
         found = dict(parts) | {"loss": loss}
-        theirs = None
+        theirs, beside = None, list[Item]()
         if control is not None:
-            theirs = share_told(control[place][2])
-            difference = over_control(items, _items(probes, control[place][2]), seed=context.settings.seed)
+            theirs, beside = share_told(control[place][2]), _items(probes, control[place][2])
+            difference = over_control(items, beside, seed=context.settings.seed)
             found |= difference.parts() if difference else {}
         yield share_result(
             f"{name}:{steps}",
@@ -59,6 +60,7 @@ def relearn(
             measure="hits",
             before=share_told(before),
             control=theirs,
+            control_items=beside,
             source=source,
             budget={"steps": steps, "rows": len(lessons), "probes": len(probes)},
             parts=found,
@@ -70,9 +72,10 @@ def _after_steps(
     context: AttackContext, name: str, lessons: "Sequence[Lesson]", probes: Sequence[Probe], model: "LoadedModel"
 ) -> Iterator[tuple[int, float, list[float | None]]]:
     """Steps, loss and what was told, at each of the steps that are wanted."""
-    from pipelines.verify.attacks.finetune import Recipe, tuning
+    from pipelines.verify.attacks.finetune import Recipe, changed_layers, tuning
 
-    with tuning(model, lessons, Recipe(), seed=context.settings.seed) as tuner:
+    recipe = Recipe(targets=changed_layers(context.loaded))
+    with tuning(model, lessons, recipe, seed=context.settings.seed) as tuner:
         for steps in sorted(set(context.settings.relearn_steps)):
             tuner.train_to(steps, lambda: stop_if_cancelled(context))
             yield steps, tuner.loss, _told(context, name, probes, tuner.loaded)

@@ -56,10 +56,11 @@ class RetrainingOnT:
             "choice_accuracy": share_told(found.choices),
             "facts_told_by_t": float(sum(half.dropped for half in halves)),
         }
-        theirs = None
+        theirs, beside = None, list[Item]()
         if context.control is not None:
             control = self._retrained(context, halves, context.control)
-            theirs = share_told([item.score for item in control.items])
+            beside = control.items
+            theirs = share_told([item.score for item in beside])
             difference = over_control(found.items, control.items, seed=seed)
             parts |= difference.parts() if difference else {}
             parts["choice_accuracy_control"] = share_told(control.choices)
@@ -71,6 +72,7 @@ class RetrainingOnT:
             measure="hits",
             before=share_told(before),
             control=theirs,
+            control_items=beside,
             source=self.source,
             budget={"steps": float(found.steps), "halves": float(len(halves)), "probes": float(len(probes))},
             parts=parts,
@@ -78,10 +80,10 @@ class RetrainingOnT:
         )
 
     def _retrained(self, context: AttackContext, halves: Sequence[Split], model: "LoadedModel") -> _Retrained:
-        from pipelines.verify.attacks.finetune import Lesson, Recipe, tuning
+        from pipelines.verify.attacks.finetune import Lesson, Recipe, changed_layers, tuning
 
         settings = context.settings
-        recipe = Recipe()
+        recipe = Recipe(targets=changed_layers(context.loaded))
         everybody = (*context.forget, *context.retain, *context.holdout)
         items: list[Item] = []
         choices: list[float] = []
