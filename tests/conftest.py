@@ -11,8 +11,8 @@ from tests.vllm_real import make_vllm_python
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Beside other tests runs only what shares nothing dear with them: files, and the users of one installation."""
     for item in items:
-        shares = "asked" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("asked" if shares else item.path.stem + item.path.parent.name))
+        shares = "asked" if "asked" in getattr(item, "fixturenames", ()) else item.path.stem + item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group("acceptance" if item.path.parent.name == "acceptance" else shares))
 
 
 @pytest.fixture(scope="session")

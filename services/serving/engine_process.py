@@ -15,6 +15,7 @@ from services.serving.engine_client import About, EngineClient
 from services.serving.launch import Boot, Launch
 
 _SOCKET_PATH_LIMIT = 100  # the kernel takes 107 bytes
+_SHORT_PATH_LIMIT = _SOCKET_PATH_LIMIT - len("/lethe-12345678/engine.sock")
 _GRACE_S = 10.0
 START_TIMEOUT_S = 900.0
 
@@ -145,7 +146,9 @@ class EngineProcess(EngineLink):
         if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             return path
-        self._short = Path(tempfile.mkdtemp(prefix="lethe-"))  # only this user can enter it
+        # A directory for temporary files can be as deep as the home; /tmp is there on every Linux.
+        roomy = [place for place in (tempfile.gettempdir(), "/tmp") if len(os.fsencode(place)) <= _SHORT_PATH_LIMIT]  # noqa: S108
+        self._short = Path(tempfile.mkdtemp(prefix="lethe-", dir=roomy[0]))  # only this user can enter it
         return self._short / "engine.sock"
 
 
