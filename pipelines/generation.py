@@ -1,24 +1,16 @@
-"""Answers of a model, and how likely it finds given ones: batched by length, with a cache, in the order asked."""
+"""Answers of a model: batched by length, with a cache, in the order asked."""
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch.nn import functional
 
-from pipelines.encode import IGNORE, Encoded, batches, collate, encode_pair, encode_prompts
+from pipelines.encode import batches, encode_prompts
 from pipelines.model import LoadedModel
 from policies.errors import LetheError
 
 Progress = Callable[[int, int], None]  # done, of how many
-
-
-class AnswerScore(NamedTuple):
-    """Teacher-forced likelihood of one answer: its negative log-likelihood in nats, over how many tokens."""
-
-    nll_sum: float
-    n_tokens: int
 
 
 def generate(
@@ -66,45 +58,6 @@ def generate(
         if progress:
             progress(done, len(prompts))
     return answers
-
-
-@torch.inference_mode()
-def answer_logprobs(
-    loaded: LoadedModel,
-    pairs: Sequence[tuple[str, str]],
-    *,
-    max_batch_tokens: int = 16384,
-    include_end: bool = False,
-) -> list[AnswerScore]:
-    """Negative log-likelihood of each answer after its question, in the order given.
-
-    Args:
-        loaded: The model, with or without an adapter.
-        pairs: (question, answer).
-        max_batch_tokens: Bound on the tokens of one batch.
-        include_end: Whether the end token counts too. An empty answer has no tokens without it.
-    """
-    rows = [encode_pair(loaded.tokenizer, question, answer) for question, answer in pairs]
-    if not include_end:
-        rows = [_without_end(row, loaded.stop_ids) for row in rows]
-    scores = [AnswerScore(0.0, 0)] * len(rows)
-    scored = [i for i, row in enumerate(rows) if row.answer_tokens > 0]
-    for group in batches([len(rows[i]) for i in scored], max_batch_tokens):
-        members = [scored[g] for g in group]
-        batch = collate([rows[i] for i in members], loaded.pad_id, loaded.device)
-        logits = loaded.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
-        nll = functional.cross_entropy(
-            logits[:, :-1].float().transpose(1, 2), batch.labels[:, 1:], ignore_index=IGNORE, reduction="none"
-        ).sum(dim=1)
-        for index, total in zip(members, nll.tolist(), strict=True):
-            scores[index] = AnswerScore(float(total), rows[index].answer_tokens)
-    return scores
-
-
-def _without_end(row: Encoded, stop_ids: frozenset[int]) -> Encoded:
-    if row.ids[-1] not in stop_ids:
-        return row
-    return Encoded(row.ids[:-1], row.answer_start, row.truncated)
 
 
 @torch.inference_mode()

@@ -12,7 +12,6 @@ import torch
 from pipelines.adapter import weights
 from pipelines.adapter.verify import MAX_RANK
 from pipelines.encode import encode_pair
-from pipelines.generation import answer_logprobs
 from pipelines.model import LoadedModel, load_model, with_adapter
 from pipelines.progress import StepProgress
 from pipelines.rows import RowKind, Secret, TrainRow
@@ -21,6 +20,7 @@ from pipelines.unlearn.registry import KINDS, method, methods, row_kinds
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.trainer import TrainResult, unlearn
 from policies.errors import LetheError
+from tests.unit.pipelines.answer_scores import answer_logprobs
 from tests.unit.pipelines.tiny import tiny
 
 pytestmark = pytest.mark.slow

@@ -52,7 +52,7 @@ def sample(
         For every prompt its different answers, stripped and without special tokens, with how often each was drawn.
 
     Raises:
-        LetheError: ``verify.bad_logits``: a logit is no number.
+        LetheError: ``verify.bad_logits``: the logits are not finite.
     """
     run = _Run(loaded, max_new_tokens, max_batch_tokens, temperature, torch.Generator(device=loaded.device))
     run.generator.manual_seed(seed)
@@ -166,8 +166,8 @@ class _Run:
 
     def _draw(self, logits: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Which branch goes on with which token, and how many samples take that way."""
-        if bool(logits.isnan().any()):
-            raise LetheError("verify.bad_logits", "The model's logits are no numbers: nothing can be sampled from it.")
+        if not bool(logits.amax(dim=-1).isfinite().all()):  # a masked token (-inf) may stand beside numbers
+            raise LetheError("verify.bad_logits", "The model's logits are not finite: nothing can be sampled from it.")
         if self.temperature <= 0:
             return torch.arange(len(counts), device=counts.device), logits.argmax(dim=-1), counts
         most = int(counts.max())

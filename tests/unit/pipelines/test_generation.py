@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipelines.encode import encode_prompt
-from pipelines.generation import answer_logprobs, generate
+from pipelines.generation import generate
 from pipelines.model import LoadedModel
 from policies.errors import LetheError
 from tests.unit.pipelines.tiny import tiny
@@ -71,24 +71,9 @@ def test_a_model_of_no_numbers_gives_no_answer(tmp_path: Path, bad: float) -> No
 
 def test_no_prompts_no_answers(loaded: LoadedModel) -> None:
     assert generate(loaded, [], max_new_tokens=4) == []
-    assert answer_logprobs(loaded, []) == []
 
 
 def test_progress_ends_with_all(loaded: LoadedModel) -> None:
     seen: list[tuple[int, int]] = []
     generate(loaded, PROMPTS, max_new_tokens=2, max_batch_tokens=40, progress=lambda done, of: seen.append((done, of)))
     assert seen[-1] == (len(PROMPTS), len(PROMPTS))
-
-
-def test_likelihood_is_the_sum_over_the_answer_only(loaded: LoadedModel) -> None:
-    pairs = [("What is it?", "The sky is blue."), ("?", "blue"), ("What is it?", "")]
-    scores = answer_logprobs(loaded, pairs)
-    for (question, answer), score in zip(pairs, scores, strict=True):
-        head = encode_prompt(loaded.tokenizer, question)
-        tail = loaded.tokenizer(answer, add_special_tokens=False)["input_ids"]
-        assert score.n_tokens == len(tail)
-        with torch.no_grad():
-            logits = loaded.model(input_ids=torch.tensor([head + tail])).logits[0].log_softmax(-1)
-        expected = -sum(float(logits[len(head) + n - 1, token]) for n, token in enumerate(tail))
-        assert score.nll_sum == pytest.approx(expected, abs=1e-3)
-    assert answer_logprobs(loaded, pairs, include_end=True)[2].n_tokens == 1

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.generation import answer_logprobs
 from pipelines.model import LoadedModel
 from pipelines.progress import StepProgress
 from pipelines.unlearn import adapters
@@ -17,6 +16,7 @@ from pipelines.unlearn.stopping import AskExposure, AtCheckpoint
 from pipelines.unlearn.trainer import TrainResult, unlearn
 from pipelines.verify.exposure import Exposure, judge_exposure
 from policies.errors import LetheError
+from tests.unit.pipelines.answer_scores import answer_logprobs
 from tests.unit.pipelines.tiny import tiny
 from tests.unit.pipelines.unlearn.rows import ROWS, SECRET, SECRETS
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.generation import answer_logprobs, generate
+from pipelines.generation import generate
 from pipelines.model import LoadedModel, with_adapter
 from pipelines.progress import StepProgress
 from pipelines.rows import RowKind, TrainRow
@@ -19,6 +19,7 @@ from pipelines.unlearn.streams import sort_rows
 from pipelines.unlearn.trainer import TrainResult, unlearn
 from pipelines.unlearn.watch import Watch
 from policies.errors import LetheError
+from tests.unit.pipelines.answer_scores import answer_logprobs
 from tests.unit.pipelines.tiny import tiny
 from tests.unit.pipelines.unlearn.rows import ROWS, SECRETS, row
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from pipelines.encode import encode_prompt
-from pipelines.generation import answer_logprobs
 from pipelines.model import LoadedModel
 from pipelines.verify.teacher_forced import TokenScores, answer_logits, teacher_forced
 from policies.errors import LetheError
+from tests.unit.pipelines.answer_scores import answer_logprobs
 from tests.unit.pipelines.tiny import tiny
 
 PAIRS = [

@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.generation import answer_logprobs
 from pipelines.model import LoadedModel, strip_adapter, with_adapter
 from pipelines.unlearn import adapters
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.verify.attacks.finetune import Lesson, Recipe, changed_layers, tuning
 from policies.errors import LetheError
+from tests.unit.pipelines.answer_scores import answer_logprobs
 from tests.unit.pipelines.tiny import tiny
 from tests.unit.pipelines.verify.attacks.taught import weights
 

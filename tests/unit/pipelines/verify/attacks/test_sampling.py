@@ -74,11 +74,12 @@ def test_one_prompt_asked_twice_is_drawn_twice(loaded: LoadedModel) -> None:
     assert drawn[0] != drawn[3]
 
 
-def test_a_diverged_model_is_an_error_and_no_silence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_diverged_model_is_an_error_and_no_silence(tmp_path: Path, bad: float) -> None:
     broken = tiny(tmp_path)
     with torch.no_grad():
-        broken.model.model.norm.weight.fill_(float("nan"))
-    with pytest.raises(LetheError, match="no numbers") as caught:
+        broken.model.model.norm.weight.fill_(bad)
+    with pytest.raises(LetheError, match="not finite") as caught:
         sample(broken, PROMPTS, 4, max_new_tokens=4)
     assert caught.value.code == "verify.bad_logits"
 
