@@ -4,10 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 VLLM   ?= .venv-vllm
-# Tests wait for services about half of their time, so a second worker fills it; more need more memory (4 GiB each).
-WORKERS ?= 2
-# Not shipped: zjunlp's KnowUnDo, its five files in one directory.
-DATA ?= ../shared/data/knowundo
+# More workers fill what waiting leaves (4 GiB each): `make test WORKERS=2`. 0: all in one process.
+WORKERS ?= 0
 # torch's CPU build may lie where pip has been told to look (find-links); uv does not read pip's settings by itself.
 export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 # Without it two OpenMP threads beside any other load ran up to 8 times slower (docs/results.md).
@@ -34,7 +32,7 @@ demo: $(STAMP) ## one erasure ticket, from filing to a verified adapter that is 
 	$(BIN)/lethe demo $(ARGS)
 
 test: $(STAMP) ## all tests, real components included
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

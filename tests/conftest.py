@@ -1,18 +1,29 @@
 """Fixtures that cost too much to make twice."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.vllm_real import make_vllm_python
 
+_TOGETHER = ("tests/acceptance/",)  # one walk through the product, made once
+_ASKED = ("test_bypass.py", "test_clients.py", "test_gateway.py")  # users of tests/integration/conftest.py
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Beside other tests runs only what shares nothing dear with them: files, and the users of one installation."""
-    for item in items:
-        shares = "asked" if "asked" in getattr(item, "fixturenames", ()) else item.path.stem + item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group("acceptance" if item.path.parent.name == "acceptance" else shares))
+
+class _ByWhatIsShared(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Workers side by side: a file's tests stay together, and so do files that share what costs too much twice."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.split("::", 1)[0]
+        if path.startswith(_TOGETHER):
+            return _TOGETHER[0]
+        return "asked" if path.endswith(_ASKED) and "/integration/" in path else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _ByWhatIsShared(config, log)
 
 
 @pytest.fixture(scope="session")
