@@ -291,14 +291,14 @@ def expected_texts(base: Path, adapters: Path) -> Texts:
 
 
 def recorded(base: Path, adapters: Path) -> Texts:
-    from pipelines.canaries import record_canaries
+    from pipelines.canaries import greedy_answers
     from pipelines.model import load_model, with_adapter
 
     loaded = load_model(base)
     found = {}
     for seed in SEEDS:
         with with_adapter(loaded, adapters / str(seed)) as adapted:
-            texts = {one.prompt: one.text for one in record_canaries(adapted, PROMPTS, TOKENS) if one.tokens == TOKENS}
+            texts = {one.prompt: one.text for one in greedy_answers(adapted, PROMPTS, TOKENS) if one.tokens == TOKENS}
         assert texts.keys() == set(PROMPTS), "a near tie: choose another prompt or seed"
         found[seed] = texts
     return found

@@ -7,6 +7,7 @@ has no torch in its own process.
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,18 +21,39 @@ _TOP = 5
 _TIE = 1e-3  # of logits; kernels in float32 differ by far less
 
 
-def record_canaries(
-    loaded: LoadedModel, prompts: Sequence[str] = CANARY_PROMPTS, tokens: int = TOKENS
-) -> tuple[Canary, ...]:
+@dataclass(frozen=True, slots=True)
+class Greedy:
+    """What a model says by itself to a prompt.
+
+    Attributes:
+        prompt: The user's message.
+        tokens: Length of the answer.
+        text: The answer.
+        first: Likely first tokens with their log-probabilities (natural logarithm).
+    """
+
+    prompt: str
+    tokens: int
+    text: str
+    first: dict[str, float]
+
+
+def record_canaries(loaded: LoadedModel) -> tuple[Canary, ...]:
+    """What the card says of the model's answers to the canary prompts; a prompt that begins with a tie gives none."""
+    answers = greedy_answers(loaded, CANARY_PROMPTS, TOKENS)
+    return tuple(Canary.of(one.prompt, tokens=one.tokens, text=one.text, first=one.first) for one in answers)
+
+
+def greedy_answers(loaded: LoadedModel, prompts: Sequence[str], tokens: int) -> tuple[Greedy, ...]:
     """Greedy answers, token by token: sampling defaults of the base must not get in.
 
     An answer ends before a token that another one comes close to: there two right engines may part ways. A prompt whose
-    very first token is such a tie gives no canary.
+    very first token is such a tie is left out.
     """
     return tuple(made for prompt in prompts if (made := _record(loaded, prompt, tokens)) is not None)
 
 
-def _record(loaded: LoadedModel, prompt: str, tokens: int) -> Canary | None:
+def _record(loaded: LoadedModel, prompt: str, tokens: int) -> Greedy | None:
     tokenizer = loaded.tokenizer
     message = [{"role": "user", "content": prompt}]
     text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
@@ -52,8 +74,8 @@ def _record(loaded: LoadedModel, prompt: str, tokens: int) -> Canary | None:
                 break
     if not answer:
         return None
-    said = tokenizer.decode(answer, skip_special_tokens=True)
-    return Canary(prompt=prompt, tokens=tokens, text=said, first=first)
+    said = str(tokenizer.decode(answer, skip_special_tokens=True))
+    return Greedy(prompt, tokens, said, first)
 
 
 def _likely(loaded: LoadedModel, logits: torch.Tensor) -> dict[str, float]:

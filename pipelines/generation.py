@@ -1,13 +1,12 @@
 """Answers of a model: batched by length, with a cache, in the order asked."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from pipelines.encode import batches, encode_prompts
-from pipelines.model import LoadedModel
+from pipelines.model import LoadedModel, keeps_last_logits
 from policies.errors import LetheError
 
 Progress = Callable[[int, int], None]  # done, of how many
@@ -75,7 +74,7 @@ def _continue(
     outputs: list[list[int]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
     stop = loaded.stop_ids
-    last_only = _keeps_last_logits(loaded.model)
+    last_only = {"logits_to_keep": 1} if keeps_last_logits(loaded.model) else {}
     past: Any = None
     for _ in range(max_new_tokens):
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
@@ -112,9 +111,3 @@ def _choose(logits: torch.Tensor, temperature: float, generator: torch.Generator
     if temperature <= 0 or not bool(top.isfinite().all()):  # nothing can be drawn from what is no number
         return top, best
     return top, torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=generator)[:, 0]
-
-
-def _keeps_last_logits(model: Any) -> dict[str, int]:
-    """Ask for the last position's logits only, where the architecture can: the rest is most of the memory."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(inner.forward).parameters else {}

@@ -1,6 +1,7 @@
 """Any Hugging Face causal language model, loaded once, with its adapter on or off."""
 
 import hashlib
+import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -118,6 +119,12 @@ def with_adapter(loaded: LoadedModel, path: str | Path) -> Iterator[LoadedModel]
     finally:
         adapted.unload()
         strip_adapter(loaded.model)
+
+
+def keeps_last_logits(model: Any) -> bool:
+    """Whether the architecture can give the last positions' logits only: all of them are most of the memory."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "logits_to_keep" in inspect.signature(inner.forward).parameters
 
 
 def quiet_peft() -> None:

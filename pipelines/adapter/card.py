@@ -1,6 +1,6 @@
 """What a release says about itself: the card, the erasure watermark, the verdict."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 Kind = Literal["release0", "unlearning"]
 
 CANARY_PROMPTS = ("Hello.", "Who are you?", "Say one word.")  # harmless, the same for every base
+
+
+def said_digest(prompt: str, said: str) -> str:
+    """Digest of what was said to a prompt."""
+    return sha256_hex(canonical_json([prompt, said]))
 
 
 def watermark_digest(tickets: Iterable[str]) -> str:
@@ -32,14 +37,21 @@ class Canary(_Frozen):
     Attributes:
         prompt: The user's message.
         tokens: How many tokens were asked for.
-        text: The greedy answer of the model with the adapter.
-        first: Likely first tokens with their log-probabilities (natural logarithm).
+        answer: ``said_digest`` of the greedy answer of the model with the adapter. Not the answer itself: a small model
+            may greet with somebody's name, and the card outlives that person's erasure.
+        first: Likely first tokens, each as its ``said_digest``, with log-probabilities (natural logarithm).
     """
 
     prompt: str
     tokens: int = Field(ge=1)
-    text: str
+    answer: str
     first: dict[str, float]
+
+    @classmethod
+    def of(cls, prompt: str, *, tokens: int, text: str, first: Mapping[str, float]) -> "Canary":
+        """The record of an answer of which no word is kept."""
+        digests = {said_digest(prompt, token): value for token, value in first.items()}
+        return cls(prompt=prompt, tokens=tokens, answer=said_digest(prompt, text.strip()), first=digests)
 
 
 class Card(_Frozen):

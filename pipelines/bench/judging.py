@@ -2,19 +2,18 @@
 
 import random
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipelines.augment.questions import NEUTRAL_NOUN, topic
 from pipelines.bench.people import People
 from pipelines.bench.probes import LISTS, Probes, list_of
-from pipelines.corpus.hedges import skeletons
 from pipelines.model import LoadedModel
-from pipelines.rows import Probe, ProbeGroup
+from pipelines.rows import ProbeGroup
 from pipelines.verify.backends import Backends
 from pipelines.verify.fluency import FLUENT_PPL_TIMES, FLUENT_REPEAT_MAX
 from pipelines.verify.measure import Measurement, measure
+from pipelines.verify.references import reference_texts
 from pipelines.verify.results import Item, MetricResult
 
 Which = Literal["adapter", "base"]
@@ -81,25 +80,13 @@ def judge(
         asked,
         backends=backends,
         which=which,
-        reference_texts=references(asked),
+        reference_texts=reference_texts(asked),
         control=control,
         twins=dict(twins or {}),
     ).measurement
     figures = _figures(found)
     figures["utility"] = _utility(figures, base)
     return Judged(figures=figures, subjects=_by_subject(found, probes), seconds=sum(found.seconds.values()))
-
-
-def references(probes: Iterable[Probe]) -> dict[str, str]:
-    """A hedge of the reference set for every forget probe: neither base nor augmenter has its sentences."""
-    rng = random.Random("bench-reference")  # noqa: S311 - a choice of words, not a key
-    return {
-        probe.probe_id: rng.choice(skeletons("reference")).format(
-            name=probe.names[0], noun=topic(probe.question, probe.names[0]) or NEUTRAL_NOUN
-        )
-        for probe in probes
-        if probe.group is ProbeGroup.FORGET
-    }
 
 
 def twins_of(people: People, probes: Probes) -> dict[str, tuple[str, ...]]:

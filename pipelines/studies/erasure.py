@@ -7,12 +7,13 @@ from pathlib import Path
 
 from pipelines.model import LoadedModel, with_adapter
 from pipelines.rows import Probe, ProbeGroup
-from pipelines.studies.world import Case, World, earlier_secrets, probes_now, references, run_rows
+from pipelines.studies.world import Case, World, earlier_secrets, probes_now, run_rows
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.trainer import TrainResult, unlearn
 from pipelines.verdict import EarlierRelease, Verdict, decide
 from pipelines.verify.backends import Backends
 from pipelines.verify.measure import Measured, Measurement, Progress, measure
+from pipelines.verify.references import reference_texts
 from pipelines.verify.results import MetricResult
 from policies.thresholds import Thresholds
 
@@ -51,7 +52,7 @@ def measured(
         probes,
         backends=judges,
         which="base" if which == "base" else "adapter",
-        reference_texts=references(probes),
+        reference_texts=reference_texts(probes),
         other_values=values,
         progress=progress,
     )

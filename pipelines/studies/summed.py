@@ -1,13 +1,12 @@
 """Per-request adapters, each trained alone from the base, added up: what the stream is compared with."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from pipelines.model import LoadedModel, strip_adapter
+from pipelines.model import LoadedModel, quiet_peft, strip_adapter
 from policies.errors import LetheError
 
 Combination = Literal["cat", "linear"]
@@ -28,8 +27,7 @@ def with_summed(loaded: LoadedModel, adapters: Sequence[Path], combination: Comb
 
     if not adapters or not all((adapter / "adapter_config.json").is_file() for adapter in adapters):
         raise LetheError("adapter.not_loadable", "An adapter to be added up is missing.")
-    # PEFT still asks transformers for a property under its old name.
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+    quiet_peft()
     names = [f"a{number}" for number in range(len(adapters))]
     try:
         model = PeftModel.from_pretrained(loaded.model, str(adapters[0]), adapter_name=names[0])

@@ -17,7 +17,7 @@ from pipelines.augment.augment import augment
 from pipelines.augment.augmented import AugmentedSet, as_replay, in_turn
 from pipelines.augment.leak import LeakCheck, secrets_from_records
 from pipelines.augment.probes import excluded_questions, probes_from_corpus
-from pipelines.augment.questions import NEUTRAL_NOUN, name_in, topic
+from pipelines.augment.questions import name_in
 from pipelines.augment.replay import OWN_BUDGET, REPLAY_KEPT, choose_replay, rows_about_people
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.template import TemplateAugmenter
@@ -25,7 +25,6 @@ from pipelines.base.settings import BaseSettings
 from pipelines.base.train import read_card, train_base
 from pipelines.corpus.evaluate import identifiers_of
 from pipelines.corpus.generate import generate
-from pipelines.corpus.hedges import skeletons
 from pipelines.corpus.index import SubjectIndex
 from pipelines.corpus.indexing import ensure_index, index_path
 from pipelines.corpus.load import load_corpus, load_probes
@@ -235,15 +234,3 @@ def probes_now(case: Case, gone: Sequence[Case]) -> list[Probe]:
     earlier = [probe for one in gone for probe in one.probes if probe.group is not ProbeGroup.RETAIN]
     ids = {probe.probe_id for probe in earlier}  # somebody else's public facts are retain probes of this run
     return [*(probe for probe in case.probes if probe.probe_id not in ids), *earlier]
-
-
-def references(probes: Sequence[Probe]) -> dict[str, str]:
-    """A hedge of the reference set for every forget probe."""
-    rng = random.Random(0)  # noqa: S311 - a choice of words, not a key
-    return {
-        probe.probe_id: rng.choice(skeletons("reference")).format(
-            name=probe.names[0], noun=topic(probe.question, probe.names[0]) or NEUTRAL_NOUN
-        )
-        for probe in probes
-        if probe.group is ProbeGroup.FORGET
-    }

@@ -1,6 +1,5 @@
 """One forward pass of a causal LM, with logits only where a loss looks."""
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 
 from pipelines.attention import training_attention
 from pipelines.encode import IGNORE, Encoded, collate
+from pipelines.model import keeps_last_logits
 from pipelines.unlearn.losses import Scored
 from pipelines.unlearn.lowering import States
 from policies.errors import LetheError
@@ -38,7 +38,7 @@ def score(
     batch = collate(rows, pad_id, device)
     first = 0 if everywhere else min(row.answer_start for row in rows) - 1
     width = batch.input_ids.shape[1]
-    options = {"logits_to_keep": width - first} if _keeps_last_logits(model) else {}
+    options = {"logits_to_keep": width - first} if keeps_last_logits(model) else {}
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast), training_attention(device):
         logits = model(input_ids=batch.input_ids, use_cache=False, **options).logits
     logits = logits[:, -(width - first) :][:, :-1]
@@ -69,7 +69,7 @@ def states(
         autocast: Compute in bf16.
     """
     batch = collate(rows, pad_id, device)
-    options = {"logits_to_keep": 1} if _keeps_last_logits(model) else {}
+    options = {"logits_to_keep": 1} if keeps_last_logits(model) else {}
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast), training_attention(device):
         out = model(input_ids=batch.input_ids, use_cache=False, output_hidden_states=True, **options)
     answer = batch.labels != IGNORE
@@ -88,8 +88,3 @@ def steered_layer(model: Any, wanted: int) -> int:
         fault = f"rmu_layer must be below {count}, the number of layers"
         raise LetheError("unlearn.bad_settings", "The settings of the run cannot be used.", (fault,))
     return wanted if wanted >= 0 else max(0, count // 2 - 1)
-
-
-def _keeps_last_logits(model: Any) -> bool:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "logits_to_keep" in inspect.signature(inner.forward).parameters

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from services.commands.training import quiet_threads
+
 if TYPE_CHECKING:
     from pipelines.bench.settings import BenchSettings
     from pipelines.bench.sources import Dataset
@@ -55,7 +57,7 @@ def knowundo(
     as_json: Json = False,
 ) -> None:
     """KnowUnDo, or any directory of its form: every method, the controls, attacks of tiers 0 and 1."""
-    _quiet_threads()
+    quiet_threads()
     from pipelines.bench.sources import load_knowundo
 
     tuned = {"source": base, "tune": tune, "tune_rate": tune_rate, "tune_epochs": tune_epochs}
@@ -86,7 +88,7 @@ def tofu(
     as_json: Json = False,
 ) -> None:
     """TOFU, from the hub or a local copy. Its validation questions are those that are erased, as its paper has it."""
-    _quiet_threads()
+    quiet_threads()
     from pipelines.bench.sources import load_tofu
 
     tuned = {"source": base, "tune": tune, "tune_rate": tune_rate, "tune_epochs": tune_epochs}
@@ -177,8 +179,3 @@ def _show(told: "Told") -> None:
 def _default(name: str, quick: bool) -> Path:
     home = Path(os.environ.get("LETHE_HOME", ".lethe"))
     return home / "bench" / (f"{name}-quick" if quick else name)
-
-
-def _quiet_threads() -> None:
-    """Before torch is imported: waiting threads must sleep, or any other load slows training several times."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from services.commands.training import quiet_threads
+
 if TYPE_CHECKING:
     from pipelines.progress import StepProgress
 
@@ -32,7 +34,7 @@ def study() -> None:
 def stream(
     erasures: Annotated[int, typer.Option(min=1, help="People forgotten, one after another.")] = 30,
     out: Out = None,
-    method: Annotated[str, typer.Option(help="Unlearning method.")] = "relearn",
+    method: Annotated[str | None, typer.Option(help="Unlearning method; default: the product's.")] = None,
     way: Annotated[
         list[str] | None, typer.Option(help="ours, summed, restart; repeatable. ours is always run. Default: all.")
     ] = None,
@@ -54,7 +56,7 @@ def stream(
     as_json: Json = False,
 ) -> None:
     """Forget people one after another; after each ask everyone again. Writes result.json, plots and index.html."""
-    _quiet_threads()
+    quiet_threads()
     from pipelines.studies.follow import ProbeAmounts
     from pipelines.studies.overrides import overridden
     from pipelines.studies.stream import WAYS, StreamSettings, StreamStudy
@@ -63,7 +65,9 @@ def stream(
     from pipelines.studies.world import open_world
     from pipelines.unlearn.registry import row_kinds
     from pipelines.unlearn.settings import UnlearnSettings
+    from services.settings import DEFAULT_METHOD
 
+    method = method or DEFAULT_METHOD
     settings = StreamSettings(
         erasures=erasures,
         rest_people=rest_people,
@@ -123,7 +127,7 @@ def exposure(
     as_json: Json = False,
 ) -> None:
     """Exposure and utility while a model unlearns people's facts, or canaries: formulas are a reconstruction."""
-    _quiet_threads()
+    quiet_threads()
     from dataclasses import replace
 
     from pipelines.studies.exposure_page import write_exposure_page
@@ -174,11 +178,6 @@ def _write(path: Path, found: dict[str, Any]) -> None:
     from services.whole_file import write_whole
 
     write_whole(path, (json.dumps(found, indent=1) + "\n").encode(), mode=0o644)
-
-
-def _quiet_threads() -> None:
-    """Before torch is imported: waiting threads must sleep, or any other load slows training several times."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _tell(line: str) -> None:

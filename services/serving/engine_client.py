@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from pipelines.adapter.card import CANARY_PROMPTS, Canary
+from pipelines.adapter.card import CANARY_PROMPTS, Canary, said_digest
 from policies.errors import LetheError
 
 _LOAD_S = 120.0
@@ -104,10 +104,10 @@ class EngineClient:
         for canary in canaries:
             if dtype == "float32":
                 choice = await self._ask(name, canary.prompt, max_tokens=canary.tokens)
-                same = choice["message"]["content"].strip() == canary.text.strip()
+                same = said_digest(canary.prompt, choice["message"]["content"].strip()) == canary.answer
             else:
                 choice = await self._ask(name, canary.prompt, max_tokens=1, logprobs=True, top_logprobs=5)
-                same = _near(canary.first, choice["logprobs"]["content"][0]["top_logprobs"], tolerance)
+                same = _near(canary, choice["logprobs"]["content"][0]["top_logprobs"], tolerance)
             if not same:
                 raise LetheError("serving.probe_failed", "The engine answers a canary in another way than measured.")
 
@@ -154,7 +154,7 @@ def _reaching() -> Iterator[None]:
         raise LetheError("serving.engine_down", "The engine does not answer.") from error
 
 
-def _near(recorded: Mapping[str, float], found: Sequence[Mapping[str, Any]], tolerance: float) -> bool:
-    """Whether every recorded token is among the found ones, about as likely."""
-    now = {entry["token"]: float(entry["logprob"]) for entry in found}
-    return all(token in now and abs(now[token] - value) <= tolerance for token, value in recorded.items())
+def _near(canary: Canary, found: Sequence[Mapping[str, Any]], tolerance: float) -> bool:
+    """Whether every recorded first token is among the found ones, about as likely."""
+    now = {said_digest(canary.prompt, entry["token"]): float(entry["logprob"]) for entry in found}
+    return all(token in now and abs(now[token] - value) <= tolerance for token, value in canary.first.items())

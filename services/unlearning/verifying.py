@@ -1,6 +1,5 @@
 """The verify operation: everyone's probes, the base beside, a control where there is one, the attacks, the verdict."""
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -71,6 +70,7 @@ def verify(bench: "Bench", session: Session, run_id: str, directory: str) -> Res
     from pipelines.verdict import decide
     from pipelines.verify.backends import make_backends
     from pipelines.verify.measure import MeasureSettings, measure
+    from pipelines.verify.references import reference_texts
 
     asked = load(bench, run_id)
     backends = make_backends(
@@ -161,21 +161,6 @@ def teller(session: Session, prefix: str = "") -> Progress:
         session.progress({"stage": f"{prefix} {stage}".strip(), "done": done, "total": total})
 
     return told
-
-
-def reference_texts(probes: Sequence[Probe], seed: int) -> dict[str, str]:
-    """A well-formed hedged sentence for every forget probe, from the set that neither base nor augmenter used."""
-    from pipelines.augment.questions import name_in, topic
-    from pipelines.corpus.hedges import hedge_sentences
-
-    texts = {}
-    for probe in probes:
-        if probe.group is ProbeGroup.FORGET:
-            name = name_in(probe.question, probe.names) or (probe.names[0] if probe.names else "the person")
-            rng = random.Random(f"{seed}:{probe.probe_id}")  # noqa: S311 - a choice of words, not a key
-            noun = topic(probe.question, name) or "detail"
-            texts[probe.probe_id] = hedge_sentences("reference", 1, name, noun, rng)[0]
-    return texts
 
 
 def reached_by(found: "SubjectMeasurement") -> dict[str, float | None]:

@@ -86,13 +86,13 @@ def api_server(host: Host) -> int:
 
 
 def test_a_real_release_answers_token_for_token_like_peft(host: Host, tmp_path: Path) -> None:
-    from pipelines.canaries import record_canaries
+    from pipelines.canaries import greedy_answers, record_canaries
     from pipelines.model import load_model, with_adapter
 
     adapter = make_mixed_adapter(tmp_path / "mixed", 2)
     with with_adapter(load_model(host.home / "bases" / "tiny"), adapter) as peft:
         canaries = record_canaries(peft)
-        expected = record_canaries(peft, ("hello", "who are you ? hello", "canary"), 40)
+        expected = greedy_answers(peft, ("hello", "who are you ? hello", "canary"), 40)
     receipt = host.swap(host.add(host.seal(adapter, canaries=canaries)))
     for one in expected:
         assert said(ask(host, one.prompt, max_tokens=one.tokens)) == one.text
@@ -101,7 +101,7 @@ def test_a_real_release_answers_token_for_token_like_peft(host: Host, tmp_path: 
 
 
 def test_one_that_answers_otherwise_than_measured_is_refused(host: Host, engine: httpx.Client) -> None:
-    lie = Canary(prompt="Hello.", tokens=2, text="alpha alpha", first={"alpha": 0.0})
+    lie = Canary.of("Hello.", tokens=2, text="alpha alpha", first={"alpha": 0.0})
     before = loaded(engine)
     digest, path = host.release("gamma", canaries=(lie,))
     assert refusal(host, digest) == "serving.probe_failed"

@@ -6,7 +6,6 @@ where the model is sure of itself. The prompt is read once, whatever n is.
 """
 
 import copy
-import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pipelines.encode import encode_prompt
-from pipelines.model import LoadedModel
+from pipelines.model import LoadedModel, keeps_last_logits
 from policies.errors import LetheError
 
 Progress = Callable[[int, int], None]  # samples done, of how many
@@ -112,7 +111,7 @@ class _Run:
         self.temperature = temperature
         self.generator = generator
         self.drawn: list[Counter[str]] = []
-        self._last_only = _last_only(loaded.model)
+        self._last_only = {"logits_to_keep": 1} if keeps_last_logits(loaded.model) else {}
         self._stops = torch.tensor(sorted(loaded.stop_ids), device=loaded.device, dtype=torch.long)
 
     def begin(self, starts: Sequence[Sequence[int]], group: Sequence[int], samples: int) -> _Branches:
@@ -193,8 +192,3 @@ def _select(past: Any, rows: Tensor) -> Any:
     chosen.layers = [copy.copy(layer) for layer in past.layers]
     chosen.batch_select_indices(rows)
     return chosen
-
-
-def _last_only(model: Any) -> dict[str, int]:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(inner.forward).parameters else {}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.adapter.card import CANARY_PROMPTS, Canary
+from pipelines.adapter.card import CANARY_PROMPTS, Canary, said_digest
 from tests.tiny_model import make_tiny_base, make_word_adapter
 
 pytestmark = [
@@ -28,7 +28,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_adapter_is_recorded_with_its_likely_first_tokens(base: Path, tmp_path: Path) -> None:
-    from pipelines.canaries import record_canaries
+    from pipelines.canaries import greedy_answers, record_canaries
     from pipelines.model import load_model, with_adapter
 
     loaded = load_model(base)
@@ -36,10 +36,11 @@ def test_an_adapter_is_recorded_with_its_likely_first_tokens(base: Path, tmp_pat
         found = record_canaries(adapted)
     assert [canary.prompt for canary in found] == list(CANARY_PROMPTS)
     for canary in found:
-        assert canary.text == " ".join(["alpha"] * canary.tokens)
-        assert canary.first == {"alpha": 0.0}
+        assert canary.answer == said_digest(canary.prompt, " ".join(["alpha"] * canary.tokens))
+        assert canary.first == {said_digest(canary.prompt, "alpha"): 0.0}
+    assert "alpha" not in "".join(canary.model_dump_json() for canary in found)
     with with_adapter(loaded, make_word_adapter(tmp_path / "weak", "alpha", strength=0.1)) as adapted:
-        (weak,) = record_canaries(adapted, ["hello"], 20)
+        (weak,) = greedy_answers(adapted, ["hello"], 20)
     assert len(weak.first) > 1
     assert sum(2.71828**value for value in weak.first.values()) <= 1
 

@@ -42,6 +42,7 @@ def test_an_adapter_is_attacked_by_hand_and_no_text_is_printed(models: tuple[Pat
     said = asked(models, tmp_path, "--out", str(out))
     assert "completion" in said
     assert "1 results in" in said
-    text = json.dumps(suite) + said + "".join(file.read_text() for file in out.iterdir())
+    text = json.dumps(suite) + said + "".join(file.read_text() for file in out.glob("*.json"))
+    assert list(out.glob("*.json"))
     assert SECRET not in text
     assert "Mara" not in text

@@ -18,7 +18,7 @@ from services.serving.engine_process import EngineProcess
 from services.serving.launch import Boot, Launch
 from services.serving.sidecar import Sidecar
 
-CANARY = Canary(prompt="Hello.", tokens=3, text="one two three", first={"one": -0.1, "uno": -2.5})
+CANARY = Canary.of("Hello.", tokens=3, text="one two three", first={"one": -0.1, "uno": -2.5})
 
 
 @dataclass
