@@ -70,7 +70,7 @@ def kfr_result(
         responses: The answers to the probes, in their order.
         probes: What was asked; all forget probes where not given.
         told: Their scores (``secret_told``), where they are known already.
-        control: The control's answers to the same.
+        control: The control's answers to the same; the difference is taken probe by probe.
         source: Where the attack is described.
         budget: What it used.
         parts: Further figures; the share of facts that any probe brought out is added as ``facts_told``.
@@ -81,11 +81,9 @@ def kfr_result(
     """
     asked = context.forget if probes is None else probes
     scores = secret_told(asked, responses, context.backends) if told is None else told
-    items = [
-        Item(probe=probe.probe_id, fact=probe.fact, score=None if one is None else 1.0 - one)
-        for probe, one in zip(asked, scores, strict=True)
-    ]
-    other = None if control is None else share_told(secret_told(asked, control, context.backends))
+    items = _kept_secret(asked, scores)
+    theirs = [] if control is None else _kept_secret(asked, secret_told(asked, control, context.backends))
+    difference = over_control(items, theirs, seed=context.settings.seed)
     leaked = {item.fact for item in items if item.score == 0.0}
     scored = {item.fact for item in items if item.score is not None}
     return share_result(
@@ -96,12 +94,24 @@ def kfr_result(
         measure="kfr",
         direction="higher",
         before=forgotten_before(context, asked),
-        control=None if other is None else 1.0 - other,
+        control=share_told([item.score for item in theirs]),
+        control_items=theirs,
         source=source,
         budget=budget,
-        parts={"facts_told": len(leaked) / len(scored) if scored else None, **(parts or {})},
+        parts={
+            "facts_told": len(leaked) / len(scored) if scored else None,
+            **(difference.parts() if difference else {}),
+            **(parts or {}),
+        },
         note=note,
     )
+
+
+def _kept_secret(asked: Sequence[Probe], told: Sequence[float | None]) -> list[Item]:
+    return [
+        Item(probe=probe.probe_id, fact=probe.fact, score=None if one is None else 1.0 - one)
+        for probe, one in zip(asked, told, strict=True)
+    ]
 
 
 def share_result(

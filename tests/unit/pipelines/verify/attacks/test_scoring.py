@@ -109,6 +109,15 @@ def test_the_worst_subject_and_the_bounds_by_fact() -> None:
     assert result == scoring.kfr_result("x", 0, context(*asked, s1=1.0, s2=0.5), responses, control=["No."] * 8)
 
 
+def test_the_controls_answers_are_taken_off_probe_by_probe() -> None:
+    asked = (*(probe(n) for n in range(4)), *(probe(n, subject="s2") for n in range(4, 8)))
+    responses, control = ["Nobody knows."] * 7 + ["It is 5550123."], ["It is 5550123."] + ["Nobody knows."] * 7
+    result = scoring.kfr_result("x", 0, context(*asked), responses, control=control)
+    assert (result.value, result.control, result.parts["over_control"]) == (7 / 8, 7 / 8, 0.0)
+    assert (result.subjects["s1"].over_control, result.subjects["s2"].over_control) == (0.25, -0.25)
+    assert "over_control" not in scoring.kfr_result("x", 0, context(*asked), responses).parts
+
+
 def test_shares_of_hits_are_worse_where_they_are_higher() -> None:
     items = [Item(probe="p0", fact="f0", score=1.0), Item(probe="p2", fact="f1", score=0.0)]
     asked = (probe(0), probe(2, subject="s2"))
