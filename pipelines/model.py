@@ -108,6 +108,8 @@ def with_adapter(loaded: LoadedModel, path: str | Path) -> Iterator[LoadedModel]
     from peft import PeftModel
 
     quiet_peft()
+    if not (Path(path) / "adapter_config.json").is_file():  # PEFT would take the path for a name, and ask the hub
+        raise LetheError("adapter.not_loadable", "There is no adapter in that place.")
     try:
         adapted = PeftModel.from_pretrained(loaded.model, str(path), is_trainable=False)
     except (OSError, ValueError, RuntimeError, KeyError) as error:

@@ -7,8 +7,10 @@ three rows where others get one.
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from pipelines.augment.augmented import SUBJECT_KINDS, as_replay, turns
+from pipelines.augment.augmented import SUBJECT_KINDS, as_replay, in_turn, turns
+from pipelines.augment.leak import LeakCheck
 from pipelines.rows import RowKind, TrainRow
 
 REPLAY_BUDGET = 600  # replay rows of everybody forgotten before, together
@@ -17,6 +19,82 @@ OWN_BUDGET = 300  # retain rows about their own public facts, of everybody toget
 OLD_TO_NEW_MAX = 2  # at least a third of the rows about people is about the new ones
 POOR_TURNS = 3
 HELD = 0.95  # from here on a person holds
+
+
+class Kept(NamedTuple):
+    """What is kept of a person forgotten before, for later runs.
+
+    Attributes:
+        subject: Opaque id; several may be one person's.
+        vague: Rows with vague answers.
+        own: Retain rows about the person's own public facts: vague replay alone would wear them away.
+        raw: The raw forgotten answers, where a method was used that lowers them.
+    """
+
+    subject: str
+    vague: Sequence[TrainRow]
+    own: Sequence[TrainRow] = ()
+    raw: Sequence[TrainRow] = ()
+
+
+class Replayed(NamedTuple):
+    """Rows about people forgotten before.
+
+    Attributes:
+        rows: Vague rows, retain rows about their own public facts, and raw answers for a method that lowers them.
+        replay: How many of them are vague rows.
+        left_out: How many vague rows hold what is forgotten only now.
+    """
+
+    rows: tuple[TrainRow, ...]
+    replay: int
+    left_out: int
+
+
+def replayed(
+    earlier: Sequence[Kept],
+    check: LeakCheck,
+    *,
+    new: Sequence[TrainRow],
+    scores: Mapping[str, float | None],
+    from_base: bool,
+    seed: int,
+    budget: int = REPLAY_BUDGET,
+) -> Replayed:
+    """The rows about people forgotten before: within a budget from the last release, all that is kept from the base.
+
+    A row about somebody earlier may hold what is forgotten only now; the trainer's door would refuse the run.
+
+    Args:
+        earlier: Who was forgotten before.
+        check: What no row may hold.
+        new: The rows of this run.
+        scores: How well each of them holds, see ``choose_replay``.
+        from_base: Whether the training starts from the base, where everybody has to be learned anew.
+        seed: Of the run.
+        budget: Vague rows of everybody together, from the last release.
+    """
+    kept: dict[str, list[TrainRow]] = {}
+    for person in earlier:
+        kept.setdefault(person.subject, []).extend(row for row in person.vague if not check.row_leaks(row))
+    if from_base:
+        vague = as_replay((row for rows in kept.values() for row in rows), sum(map(len, kept.values())), seed)
+    else:
+        vague = choose_replay(kept, budget=budget, new_rows=rows_about_people(new), scores=scores, seed=seed)
+    rng = random.Random(seed)  # noqa: S311 - a sample, not a key
+    own = in_turn([[row for row in person.own if not check.row_leaks(row)] for person in earlier], OWN_BUDGET, rng)
+    raw = _raw(earlier, new, from_base=from_base, rng=rng)
+    left_out = sum(len(person.vague) for person in earlier) - sum(map(len, kept.values()))
+    return Replayed((*vague, *own, *raw), len(vague), left_out)
+
+
+def _raw(earlier: Sequence[Kept], new: Iterable[TrainRow], *, from_base: bool, rng: random.Random) -> list[TrainRow]:
+    """Raw answers of earlier people for a method that lowers them: half as many as there are new ones, or all."""
+    mine = sum(row.kind is RowKind.NEGATIVE for row in new)
+    groups = [list(person.raw) for person in earlier if person.raw]
+    if not mine or not groups:
+        return []
+    return in_turn(groups, sum(map(len, groups)) if from_base else mine // 2, rng)
 
 
 def choose_replay(

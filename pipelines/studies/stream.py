@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pipelines.augment.augmented import as_replay
-from pipelines.augment.leak import LeakCheck
 from pipelines.augment.replay import HELD, REPLAY_BUDGET
 from pipelines.augment.settings import AugmentSettings
 from pipelines.model import with_adapter
@@ -22,7 +20,7 @@ from pipelines.studies.erasure import score
 from pipelines.studies.follow import Follow, ProbeAmounts
 from pipelines.studies.ledger import Ledger
 from pipelines.studies.summed import COMBINATIONS, Combination, with_summed
-from pipelines.studies.world import Case, World, earlier_secrets, kept_rows, prepare, run_rows
+from pipelines.studies.world import Case, World, earlier_secrets, prepare, run_rows
 from pipelines.unlearn.registry import row_kinds
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.trainer import unlearn
@@ -182,20 +180,14 @@ class StreamStudy:
         """Everybody so far in one training from the base: the comparison, and the compaction of our own stream."""
 
         def make() -> dict[str, Any]:
-            trained = self._train("restart", number, case, self._everybody(case), None)
+            seed = self._settings.training.seed
+            rows = run_rows(case, self._gone, self._settings.replay, seed, from_base=True)
+            trained = self._train("restart", number, case, rows, None)
             after = self._measure("restart", number, case)
             adopted = self._settings.compacted_at(number) and self._holds(after, number)
             return {"training": trained, "after": after, "adopted": adopted}
 
         return self._part("restart", number, make)
-
-    def _everybody(self, case: Case) -> list[TrainRow]:
-        """All rows that are kept of everyone: from the base nobody is forgotten yet, so that no budget can bind."""
-        seed = self._settings.training.seed
-        check = LeakCheck([*case.secrets, *earlier_secrets(self._gone, case.names)])
-        kept = [row for one in self._gone for row in kept_rows(one, seed) if not check.row_leaks(row)]
-        bounded = run_rows(case, self._gone, 0, seed)  # this person's rows, and everyone's own public facts
-        return [*bounded, *as_replay(kept, len(kept), seed)]
 
     def _holds(self, after: dict[str, Any], number: int) -> bool:
         """Whether the compacted adapter may take the stream's place: nobody comes back, and the rest is kept."""

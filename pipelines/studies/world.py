@@ -6,7 +6,6 @@ ids and figures.
 """
 
 import json
-import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.augment.augment import augment
-from pipelines.augment.augmented import AugmentedSet, as_replay, in_turn
+from pipelines.augment.augmented import AugmentedSet, as_replay
 from pipelines.augment.leak import LeakCheck, secrets_from_records
 from pipelines.augment.probes import excluded_questions, probes_from_corpus
 from pipelines.augment.questions import name_in
-from pipelines.augment.replay import OWN_BUDGET, REPLAY_KEPT, choose_replay, rows_about_people
+from pipelines.augment.replay import REPLAY_KEPT, Kept, replayed
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.template import TemplateAugmenter
 from pipelines.base.settings import BaseSettings
@@ -196,9 +195,15 @@ def earlier_secrets(gone: Sequence[Case], names: Sequence[str]) -> list[Secret]:
 
 
 def run_rows(
-    case: Case, gone: Sequence[Case], budget: int, seed: int, scores: Mapping[str, float | None] | None = None
+    case: Case,
+    gone: Sequence[Case],
+    budget: int,
+    seed: int,
+    scores: Mapping[str, float | None] | None = None,
+    *,
+    from_base: bool = False,
 ) -> list[TrainRow]:
-    """The rows of this person's run, with what it replays of those before: vague answers, and own public facts.
+    """The rows of this person's run, with what it replays of those before, as an installation chooses it.
 
     Args:
         case: Whose run.
@@ -206,27 +211,28 @@ def run_rows(
         budget: Replay rows of all of them together (``pipelines.augment.replay``).
         seed: Of the samples.
         scores: How well those before hold; who has no score comes first.
+        from_base: Whether the training starts from the base: then all that is kept of everybody comes.
     """
-    check = LeakCheck([*case.secrets, *earlier_secrets(gone, case.names)])
-    kept = {one.subject: [row for row in kept_rows(one, seed) if not check.row_leaks(row)] for one in gone}
-    own = [[row for row in own_public(one) if not check.row_leaks(row)] for one in gone]
-    new = rows_about_people(case.augmented.rows)
-    return [
-        *case.augmented.rows,
-        *choose_replay(kept, budget=budget, new_rows=new, scores=scores or {}, seed=seed),
-        *in_turn(own, OWN_BUDGET, random.Random(seed)),  # noqa: S311 - a sample, not a key
-    ]
+    again = replayed(
+        [kept_of(one, seed) for one in gone],
+        LeakCheck([*case.secrets, *earlier_secrets(gone, case.names)]),
+        new=case.augmented.rows,
+        scores=scores or {},
+        from_base=from_base,
+        seed=seed,
+        budget=budget,
+    )
+    return [*case.augmented.rows, *again.rows]
 
 
-def kept_rows(case: Case, seed: int) -> tuple[TrainRow, ...]:
-    """The rows that an installation seals of a person for later runs."""
-    return as_replay(case.augmented.rows, REPLAY_KEPT, seed)
-
-
-def own_public(case: Case) -> list[TrainRow]:
-    """The retain rows about the person's own public facts, each once."""
-    own = (row for row in case.augmented.rows if row.kind is RowKind.RETAIN and name_in(row.prompt, case.names))
-    return list({(row.prompt, row.answer): row for row in own}.values())
+def kept_of(case: Case, seed: int) -> Kept:
+    """What an installation seals of a person for later runs."""
+    rows = case.augmented.rows
+    own = {
+        (row.prompt, row.answer): row for row in rows if row.kind is RowKind.RETAIN and name_in(row.prompt, case.names)
+    }
+    raw = [row for row in rows if row.kind is RowKind.NEGATIVE]
+    return Kept(case.subject, as_replay(rows, REPLAY_KEPT, seed), list(own.values()), raw)
 
 
 def probes_now(case: Case, gone: Sequence[Case]) -> list[Probe]:

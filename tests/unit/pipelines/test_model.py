@@ -51,6 +51,16 @@ def test_a_model_says_how_it_runs(tmp_path: Path) -> None:
         assert same is loaded
 
 
+def test_an_adapter_that_is_not_there_is_no_name_to_ask_the_hub_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peft.PeftModel.from_pretrained", lambda *a, **k: pytest.fail("asked PEFT"))
+    loaded = load_model(save_tiny(tmp_path), device="cpu")
+    with pytest.raises(LetheError) as refused, with_adapter(loaded, "not/there"):
+        pass
+    assert refused.value.code == "adapter.not_loadable"
+
+
 def test_an_adapter_that_does_not_load_leaves_the_base_bare(tmp_path: Path) -> None:
     loaded = load_model(save_tiny(tmp_path), device="cpu")
     for content in (None, "{}"):

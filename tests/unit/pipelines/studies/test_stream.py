@@ -1,5 +1,6 @@
 """A whole small stream: parts, resuming, compaction, what is refused."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from pipelines.studies.erasure import erase
 from pipelines.studies.follow import Follow, rest_probes
 from pipelines.studies.stream import WAYS, StreamSettings, StreamStudy
 from pipelines.studies.stream_result import lines, targets
-from pipelines.studies.world import World, kept_rows, own_public, prepare, probes_now, run_rows
+from pipelines.studies.world import World, kept_of, prepare, probes_now, run_rows
 from pipelines.unlearn.trainer import unlearn
 from pipelines.verify.backends import Backends
 from policies.errors import LetheError
@@ -187,13 +188,26 @@ def test_rows_of_a_run(world: World) -> None:
     replay = [row for row in rows if row.kind is RowKind.REPLAY]
     assert len(replay) == 10
     assert {row.subject for row in replay} == {first.subject}
-    assert len(kept_rows(first, 0)) <= 300
-    own = own_public(first)
-    assert own
-    assert all(any(name in row.prompt for name in first.names) for row in own)
-    assert {(row.prompt, row.answer) for row in own} <= {(row.prompt, row.answer) for row in rows}
+    kept = kept_of(first, 0)
+    assert len(kept.vague) <= 300
+    assert kept.own
+    assert all(any(name in row.prompt for name in first.names) for row in kept.own)
+    assert {(row.prompt, row.answer) for row in kept.own} <= {(row.prompt, row.answer) for row in rows}
+    assert not any(row.kind is RowKind.NEGATIVE for row in rows), "this method lowers nothing"
+    whole = [row for row in run_rows(second, [first], 10, 0, from_base=True) if row.kind is RowKind.REPLAY]
+    assert len(whole) == len(kept.vague), "from the base no budget binds"
     asked = [probe.probe_id for probe in probes_now(second, [first])]
     assert len(asked) == len(set(asked))
+
+
+def test_a_method_that_lowers_raw_answers_lowers_those_of_earlier_people_again(world: World) -> None:
+    amounts = replace(AMOUNTS, negative=True)
+    people = [prepare(world, 0, [], amounts, 0)]
+    people.append(prepare(world, 1, people, amounts, 0))
+    rows = run_rows(people[1], people[:1], 10, 0)
+    by_subject = Counter(row.subject for row in rows if row.kind is RowKind.NEGATIVE)
+    new = sum(row.kind is RowKind.NEGATIVE for row in people[1].augmented.rows)
+    assert by_subject == {"p01": new, "p00": new // 2}
 
 
 def test_an_erasure_from_training_to_verdict(world: World, tmp_path: Path) -> None:
