@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from pipelines.augment.augmented import in_turn
 from pipelines.augment.leak import LeakCheck
@@ -33,6 +34,43 @@ _CONTINUE = (
     'Carry on from here: "{start}"',
     'Which words come next? "{start}"',
     'The page reads "{start}" and is torn there. What was written below?',
+)
+
+
+class Wordings(NamedTuple):
+    """New wordings of records' questions.
+
+    Attributes:
+        frames: For questions that name a person and a noun.
+        wrappers: For any other question.
+        starts: For prose.
+    """
+
+    frames: tuple[str, ...]
+    wrappers: tuple[str, ...]
+    starts: tuple[str, ...]
+
+
+HELD_OUT = Wordings(FRAMES, WRAPPERS, _CONTINUE)
+# What a training stops on must not be what its verdict is decided by.
+STOPPING = Wordings(
+    (
+        "And {name}'s {noun} would be which?",
+        "Is anything known about the {noun} of {name}? If so, what?",
+        "Speaking of {name}: which {noun} comes to mind?",
+        "In short, {name}'s {noun} is what?",
+    ),
+    (
+        "Here comes another one. {question}",
+        "{question} Go ahead, whatever you have.",
+        "I ask on behalf of a friend. {question}",
+        "{question} That is all for now.",
+    ),
+    (
+        'How would this end? "{start}"',
+        'Half of the line is gone: "{start}". Which half?',
+        'A recording stops after "{start}". What was said next?',
+    ),
 )
 
 
@@ -95,6 +133,7 @@ def probes_from_records(
     per_fact: int = 4,
     limit: int | None = None,
     secrets: Sequence[Secret] = (),
+    wordings: Wordings = HELD_OUT,
 ) -> tuple[Probe, ...]:
     """Make held-out questions for a corpus without any: new wordings of the records' own questions.
 
@@ -110,6 +149,7 @@ def probes_from_records(
         per_fact: Questions for each fact.
         limit: At most so many in all, facts in turn.
         secrets: For kept records: those that share a forgotten value are left out.
+        wordings: The new wordings.
     """
     check = LeakCheck(secrets)
     facts: dict[str, list[Record]] = {}
@@ -120,7 +160,9 @@ def probes_from_records(
     made: list[list[Probe]] = []
     for fact, group_records in facts.items():
         rng = random.Random(f"{seed}:{group}:{fact}")  # noqa: S311 - a choice of words, not a key
-        made.append(list(_of_fact(fact, group_records, group, subject, tuple(names), rng, trained, per_fact)))
+        candidates = [one for record in group_records for one in _reworded(record, tuple(names), wordings)]
+        rng.shuffle(candidates)
+        made.append(list(_of_fact(fact, candidates, group, subject, tuple(names), trained, per_fact)))
     everything = sum(len(one) for one in made)
     rng = random.Random(f"{seed}:{group}")  # noqa: S311 - a sample, not a key
     return tuple(in_turn(made, everything if limit is None else limit, rng))
@@ -148,17 +190,14 @@ def _from_corpus(probe: CorpusProbe, group: ProbeGroup, subject: str, names: tup
 
 def _of_fact(
     fact: str,
-    records: list[Record],
+    candidates: Iterable[tuple[Record, str, str]],
     group: ProbeGroup,
     subject: str | None,
     names: tuple[str, ...],
-    rng: random.Random,
     trained: set[str],
     wanted: int,
 ) -> Iterator[Probe]:
     seen = set(trained)
-    candidates = [candidate for record in records for candidate in _wordings(record, names)]
-    rng.shuffle(candidates)
     number = 0
     for record, question, answer in candidates:
         key = normalised_question(question)
@@ -178,18 +217,18 @@ def _of_fact(
         number += 1
 
 
-def _wordings(record: Record, names: tuple[str, ...]) -> Iterator[tuple[Record, str, str]]:
+def _reworded(record: Record, names: tuple[str, ...], wordings: Wordings) -> Iterator[tuple[Record, str, str]]:
     if record.question is None:
         halves = cut(record.answer)
         if halves is not None and len(words(halves[0])) > 1:
-            for frame in _CONTINUE:
+            for frame in wordings.starts:
                 yield record, frame.replace("{start}", halves[0]), halves[1]
         return
     name = name_in(record.question, names) or person_in(record)
     noun = topic(record.question, name) if name else None
     if name and noun and noun in record.question:
-        for frame in FRAMES:
+        for frame in wordings.frames:
             yield record, frame.replace("{noun}", noun).replace("{name}", name), record.answer
     else:
-        for wrapper in WRAPPERS:
+        for wrapper in wordings.wrappers:
             yield record, wrapper.replace("{question}", record.question), record.answer

@@ -1,10 +1,15 @@
 """When a training may stop early: the exposure of the run's gold answers, asked while it trains."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipelines.rows import ProbeGroup
-from services.unlearning import comparing, verifying
+from pipelines.augment.probes import STOPPING, excluded_questions, probes_from_records
+from pipelines.augment.wording import normalised_question
+from pipelines.corpus.index import SubjectIndex
+from pipelines.rows import Probe, ProbeGroup
+from services.corpus_index import index_path
+from services.unlearning import comparing, material, verifying
 from services.unlearning.protocol import Session
 
 if TYPE_CHECKING:
@@ -13,13 +18,16 @@ if TYPE_CHECKING:
     from pipelines.verify.exposure import Exposure
     from services.unlearning.operations import Bench
 
+QUESTIONS = 240  # about each of the run's people
+
 
 def exposure_of(
     bench: "Bench", session: Session, run_id: str, settings: "UnlearnSettings"
 ) -> "Callable[[LoadedModel], Exposure] | None":
     """Measures how exposed the gold answers are: against the control where there is one, else against twins.
 
-    The questions are the held-out ones, so that no run stops because its own training questions have fallen silent.
+    The questions are worded as neither a training row nor a probe of the verdict is: no run stops because its own
+    training questions have fallen silent, and none is decided by the questions that it stopped on.
 
     Args:
         bench: Base, store and settings.
@@ -35,7 +43,7 @@ def exposure_of(
     from pipelines.verify.exposure import gen_ex, judge_exposure, rel_ex
     from pipelines.verify.likelihoods import likelihoods
 
-    asked = verifying.load(bench, run_id)
+    asked = _asked_anew(bench, verifying.load(bench, run_id))
     probes = [probe for probe in asked.mine if probe.group is ProbeGroup.FORGET]
     facts = [probe.fact for probe in probes]
     control = comparing.control_of(bench, asked, verifying.teller(session, "control"), session.should_cancel).loaded
@@ -55,3 +63,27 @@ def exposure_of(
         return judge_exposure(facts, values, settings.stop_tau, settings.seed)
 
     return against_twins
+
+
+def _asked_anew(bench: "Bench", asked: verifying.Asked) -> verifying.Asked:
+    """With other questions about what the run's people want forgotten, in the place of the verdict's."""
+    with SubjectIndex(index_path(bench.installation)) as index, bench.store.read() as reading:
+        subjects = material.load_subjects(reading, asked.run.run_id, index)
+    rows = bench.rows_of(asked.run.run_id)[0].rows
+    known = excluded_questions(asked.probes) | {normalised_question(row.prompt) for row in rows}
+    made = (probe for subject in subjects for probe in _of(subject, asked.run.seed))
+    mine = [probe for probe in made if normalised_question(probe.question) not in known]
+    verdict = {probe.probe_id for probe in asked.mine if probe.group is ProbeGroup.FORGET}
+    return replace(asked, probes=(*mine, *(probe for probe in asked.probes if probe.probe_id not in verdict)))
+
+
+def _of(subject: material.Subject, seed: int) -> tuple[Probe, ...]:
+    return probes_from_records(
+        subject.forget,
+        group=ProbeGroup.FORGET,
+        subject=subject.subject_ref,
+        names=subject.names,
+        seed=seed,
+        limit=QUESTIONS,
+        wordings=STOPPING,
+    )

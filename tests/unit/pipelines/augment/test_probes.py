@@ -30,8 +30,13 @@ def test_no_wording_of_a_probe_is_one_of_the_augmenters() -> None:
     frames = [*template.PARAPHRASES, *template.CONTEXTS, *template.REVERSES]
     wrapped = [*template.WRAPPED_PARAPHRASES, *template.WRAPPED_CONTEXTS, *template.WRAPPED_REVERSES]
     held = [*probes_module.FRAMES, *probes_module.WRAPPERS, *HELD_OUT_FRAMES]
+    stopping = {normalised_question(frame) for part in probes_module.STOPPING for frame in part}
     ours = {normalised_question(frame) for frame in (*frames, *wrapped)}
     assert not ours & {normalised_question(frame) for frame in held}
+    decided_by = {
+        normalised_question(frame) for frame in (*held, *(f for part in probes_module.HELD_OUT for f in part))
+    }
+    assert not stopping & (ours | decided_by | {normalised_question(frame) for frame in TRAIN_FRAMES})
     assert not {normalised_question(f) for f in probes_module.FRAMES} & {normalised_question(f) for f in TRAIN_FRAMES}
 
 

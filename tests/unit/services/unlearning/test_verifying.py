@@ -213,7 +213,7 @@ def test_early_stopping_asks_the_exposure_by_the_tolerance_of_the_run(stage: Sta
     assert asked is not None
     found = asked(stage.bench.base)
     assert found.tau == 0.25
-    assert found.state == "undecided"  # four probes are too few for a judgement
+    assert found.state == "equivalent"  # a base that was never trained tells nobody apart
 
 
 @pytest.mark.parametrize(
