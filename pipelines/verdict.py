@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.gates.attacks import attack_gates, earlier_attack_gates, untold
+from pipelines.gates.beside import beside_findings
 from pipelines.gates.case import Case, EarlierRelease
 from pipelines.gates.control import control_gates
 from pipelines.gates.earlier import earlier_gates
@@ -71,9 +72,8 @@ def decide(
     *,
     subjects: Sequence[str] | None = None,
     earlier: Mapping[str, EarlierRelease] | None = None,
-    cheap: Mapping[str, MetricResult] | None = None,
-    cheap_base: Mapping[str, MetricResult] | None = None,
     control: Measurement | None = None,
+    beside: Mapping[str, Mapping[str, MetricResult]] | None = None,
     attacks: AttackSuite | None = None,
     earlier_attacks: AttackSuite | None = None,
 ) -> Verdict:
@@ -85,9 +85,8 @@ def decide(
         thresholds: The policy's.
         subjects: Whom this run is about; default: everyone measured who is not in ``earlier``.
         earlier: Everyone forgotten before, with what their own releases reached.
-        cheap: Of earlier subjects that were not generated for: ``measure.cheap_pass`` of the adapter.
-        cheap_base: The same of the base.
         control: The same probes on a model that never saw the subjects.
+        beside: How far the adapter is from it, by subject (``pipelines.verify.beside_control``).
         attacks: What the attacks on the adapter came to; None where none were tried.
         earlier_attacks: The same on some of the people forgotten before.
     """
@@ -96,9 +95,8 @@ def decide(
         base=base,
         limits=thresholds,
         earlier=earlier or {},
-        cheap=cheap or {},
-        cheap_base=cheap_base or {},
         control=control,
+        beside=beside or {},
         attacks=attacks,
         earlier_attacks=earlier_attacks,
     )
@@ -119,15 +117,24 @@ def decide(
         reasons=tuple(gate.reason for gate in open_gates) or ("Every threshold of the policy was reached.",),
         findings=tuple(_findings(case, current, gates)),
         thresholds=thresholds,
-        metrics=summary(measurement, base),
+        metrics=summary(measurement, base, case.beside),
         backends=dict(measurement.backends),
     )
     body = verdict.model_dump(mode="json", exclude={"digest"})
     return verdict.model_copy(update={"digest": sha256_hex(canonical_json(body))})
 
 
-def summary(measurement: Measurement, base: Measurement) -> dict[str, Any]:
-    """Value, bounds and sample size of every metric, with the base's row: what goes into a signed verdict."""
+def summary(
+    measurement: Measurement, base: Measurement, beside: Mapping[str, Mapping[str, MetricResult]] | None = None
+) -> dict[str, Any]:
+    """Value, bounds and sample size of every metric, with the base's row: what goes into a signed verdict.
+
+    Args:
+        measurement: Of the adapter.
+        base: Of the same probes on the base.
+        beside: Figures beside a control, by subject; each with its note, since most say why they were not run.
+    """
+    near = beside or {}
     return {
         "subjects": {
             subject: {
@@ -135,6 +142,7 @@ def summary(measurement: Measurement, base: Measurement) -> dict[str, Any]:
                 "own_public": _figures(found.own_public),
                 "reference": _figures(found.reference),
                 **({"base": _base_figures(base.subjects[subject])} if subject in base.subjects else {}),
+                **({"beside_control": _figures(near[subject], note=True)} if subject in near else {}),
             }
             for subject, found in measurement.subjects.items()
         },
@@ -146,8 +154,8 @@ def _base_figures(found: SubjectMeasurement) -> dict[str, Any]:
     return {"forget": _figures(found.forget), "own_public": _figures(found.own_public)}
 
 
-def _figures(metrics: Mapping[str, MetricResult]) -> dict[str, Any]:
-    fields = ("value", "lower", "upper", "n", "facts", "undecided", "state", "bound_method")
+def _figures(metrics: Mapping[str, MetricResult], *, note: bool = False) -> dict[str, Any]:
+    fields = ("value", "lower", "upper", "n", "facts", "undecided", "state", "bound_method", *(["note"] * note))
     return {key: {field: getattr(metric, field) for field in fields} for key, metric in metrics.items()}
 
 
@@ -174,8 +182,6 @@ def _findings(case: Case, current: Sequence[str], gates: Sequence[Gate]) -> Iter
     undecided = sum(case.now.subjects[s].forget["kfr"].undecided for s in current if s in case.now.subjects)
     if undecided:
         yield f"{undecided} forget probes could not be scored and count for nothing"
-    cheap = [gate for gate in gates if gate.name == "earlier_cheap" and gate.state != "not_run"]
-    if cheap:
-        yield f"{len(cheap)} earlier subjects were measured by likelihood only, without generated answers"
     yield from exposure_findings(case, current)
+    yield from beside_findings(case, current)
     yield from untold(case)

@@ -19,7 +19,6 @@ class EarlierRelease(BaseModel):
         own_public: KRR of the subject's own kept facts.
         named: Share of forget answers that named the subject.
         fluent: Share of forget answers that were forgotten and fluent.
-        gold_nll: Nats per token of the gold answers, where nothing was generated.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -28,7 +27,6 @@ class EarlierRelease(BaseModel):
     own_public: float | None = None
     named: float | None = None
     fluent: float | None = None
-    gold_nll: float | None = None
 
 
 class Case(NamedTuple):
@@ -38,8 +36,7 @@ class Case(NamedTuple):
     base: Measurement
     limits: Thresholds
     earlier: Mapping[str, EarlierRelease]
-    cheap: Mapping[str, MetricResult]
-    cheap_base: Mapping[str, MetricResult]
     control: Measurement | None
+    beside: Mapping[str, Mapping[str, MetricResult]]
     attacks: AttackSuite | None = None
     earlier_attacks: AttackSuite | None = None

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 
-from pipelines.gates.case import Case, EarlierRelease
+from pipelines.gates.case import Case
 from pipelines.gates.gate import Gate, State, number
 from pipelines.verify.results import MetricResult
-
-CHEAP_MARGIN = 0.5  # an earlier subject's gold answers may come back at most half of the way to the base's likelihood
 
 
 def earlier_gates(case: Case, subject: str) -> Iterator[Gate]:
@@ -14,7 +12,8 @@ def earlier_gates(case: Case, subject: str) -> Iterator[Gate]:
     release = case.earlier[subject]
     found = case.now.subjects.get(subject)
     if found is None:
-        yield _cheap_gate(case, subject, release)
+        reason = "An earlier subject was not measured again."
+        yield Gate(name="earlier_kfr", subject=subject, state="not_run", reason=reason)
         return
     limit = case.limits.earlier_drop_max
     kfr = found.forget["kfr"]
@@ -39,24 +38,3 @@ def _drop_gate(name: str, subject: str, now: MetricResult, then: float, limit: f
     reason = f"{words} fell from {number(then)} in its own release to {number(now.value)}; at most {limit} is allowed."
     state: State = "pass" if drop <= limit + 1e-9 else "fail"
     return gate.model_copy(update={"state": state, "value": drop, "base": then, "reason": reason})
-
-
-def _cheap_gate(case: Case, subject: str, release: EarlierRelease) -> Gate:
-    """No answers were generated for this one: how likely are the gold answers, between its own release and the base?"""
-    now, base = case.cheap.get(subject), case.cheap_base.get(subject)
-    gate = Gate(
-        name="earlier_cheap", subject=subject, state="not_run", reason="An earlier subject was not measured again."
-    )
-    if now is None or now.value is None or base is None or base.value is None or release.gold_nll is None:
-        return gate
-    least = base.value + CHEAP_MARGIN * (release.gold_nll - base.value)
-    held = now.value >= min(least, release.gold_nll)
-    reason = (
-        f"The gold answers of an earlier subject cost {number(now.value)} nats a token; "
-        f"{number(release.gold_nll)} in its own release, {number(base.value)} on the base."
-    )
-    if not held:
-        reason += " They came back more than half of the way: generate answers for this subject before deciding."
-    return gate.model_copy(
-        update={"state": "pass" if held else "undecided", "value": now.value, "threshold": least, "reason": reason}
-    )

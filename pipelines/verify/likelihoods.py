@@ -1,6 +1,6 @@
 """How likely a model finds the gold answers of probes, and their twins: one teacher-forced pass for all of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,7 @@ def likelihoods(
     *,
     lens: bool = False,
     max_batch_tokens: int = 16384,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Likelihoods:
     """Score every probe's gold answer and twins in one pass.
 
@@ -77,6 +78,7 @@ def likelihoods(
         twins: Answers by probe id (``pipelines.verify.twins``, or a corpus' own wrong answers).
         lens: Whether to read the layers inside the model for forget probes, where it has 8 or more.
         max_batch_tokens: Tokens of one batch.
+        progress: Told done and of how many after each batch; what it raises ends the pass.
 
     Raises:
         LetheError: ``verify.bad_logits``.
@@ -98,6 +100,7 @@ def likelihoods(
         [*pairs, *((probe.question, twin) for probe, twin in also)],
         lens=looked or None,
         max_batch_tokens=max_batch_tokens,
+        progress=progress,
     )
     told: dict[str, list[TokenScores]] = {}
     for (probe, _), score in zip(also, scores[len(probes) :], strict=True):

@@ -6,7 +6,7 @@ The result is JSON with ids and figures only. The texts are returned beside it, 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pipelines.rows import Probe, ProbeGroup
 from pipelines.verify import results
@@ -83,7 +83,7 @@ def measure(
             used again. Likelihoods alone serve too; without either they are computed.
         likelihood: Whether to teacher-force the gold answers too; without, likelihood metrics are not run.
         settings: Of generation and bounds.
-        progress: Told stage, done, total.
+        progress: Told stage, done, total after each batch; what it raises (a cancel) ends the measurement.
 
     Raises:
         LetheError: ``verify.no_probes``, ``verify.model_unavailable`` or ``verify.bad_logits``.
@@ -107,9 +107,10 @@ def measure(
     reference = _deal(reference_texts, forget)
     asked = [(p.question, texts[p.probe_id]) for p in forget]
     asked += [(p.question, reference[p.probe_id]) for p in forget if p.probe_id in reference]
-    nll = base_nll(loaded, asked, settings=chosen)
+    told = _stage(progress, "likelihood")
+    nll = base_nll(loaded, asked, settings=chosen, progress=told)
     before = base.likelihoods if isinstance(base, Measured) else base
-    compared = _compare(loaded, probes, which, twins, control, before, chosen) if likelihood else None
+    compared = _compare(loaded, probes, which, twins, control, before, chosen, told) if likelihood else None
     likely = time.perf_counter()
     measurement = score_texts(
         probes,
@@ -142,22 +143,27 @@ def _compare(
     control: "LoadedModel | None",
     base: Likelihoods | None,
     settings: MeasureSettings,
+    progress: Callable[[int, int], None] | None,
 ) -> Compared:
     """The gold answers under the model, under its base and under the control."""
-    room = settings.max_batch_tokens
+    how: Any = {"max_batch_tokens": settings.max_batch_tokens, "progress": progress}
     with loaded.adapter_disabled() if which == "base" else _as_is():
-        now = likelihoods(loaded, probes, twins, lens=True, max_batch_tokens=room)
+        now = likelihoods(loaded, probes, twins, lens=True, **how)
     if which == "base":
         base = now
     elif base is None:
         with loaded.adapter_disabled():
-            base = likelihoods(loaded, probes, max_batch_tokens=room)
-    unseen = likelihoods(control, probes, max_batch_tokens=room) if control is not None else None
+            base = likelihoods(loaded, probes, **how)
+    unseen = likelihoods(control, probes, **how) if control is not None else None
     return Compared(now=now, base=base, control=unseen)
 
 
 def base_nll(
-    loaded: "LoadedModel", pairs: Sequence[tuple[str, str]], *, settings: MeasureSettings | None = None
+    loaded: "LoadedModel",
+    pairs: Sequence[tuple[str, str]],
+    *,
+    settings: MeasureSettings | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[tuple[str, str], float]:
     """Mean negative log-likelihood per token of each answer after its question, under the base; each pair once.
 
@@ -167,8 +173,9 @@ def base_nll(
     from pipelines.verify.teacher_forced import teacher_forced
 
     unique = list(dict.fromkeys((query, text) for query, text in pairs if text.strip()))
+    room = (settings or MeasureSettings()).max_batch_tokens
     with loaded.adapter_disabled():
-        scores = teacher_forced(loaded, unique, max_batch_tokens=(settings or MeasureSettings()).max_batch_tokens)
+        scores = teacher_forced(loaded, unique, max_batch_tokens=room, progress=progress)
     return {pair: mean for pair, s in zip(unique, scores, strict=True) if (mean := s.nll_mean) is not None}
 
 

@@ -58,6 +58,27 @@ class ControlPart(Part):
     same_corpus: bool | None = None
 
 
+class FigurePart(Part):
+    """One figure beside the control: how far the released model is from one that never saw the subject."""
+
+    figure: Words
+    state: Literal["measured", "undecided", "not_run"]
+    value: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    items: int = Field(ge=0)
+    facts: int = Field(ge=0)
+    undecided: int = Field(ge=0)
+    note: Words | None = None
+
+
+_BESIDE = {
+    "forget_quality": "forget quality: p of the KS test of truth ratios",
+    "privleak": "privleak, per cent",
+    "uds": "UDS: erased inside, of what the control lacks",
+}
+
+
 def attacks_of(found: Results, subject: str) -> AttacksPart | None:
     """The attacks of a verification, with the figures of one subject; None where none were tried."""
     suite = found.get("attacks")
@@ -86,6 +107,21 @@ def control_of(found: Results) -> tuple[ControlPart | None, tuple[str, ...] | No
         return ControlPart(**{name: told[name] for name in ControlPart.model_fields}), None, None
     why = f"No control could be had: {told['why']}." if told["why"] else None
     return None, tuple(told["missing"]), why
+
+
+def beside_of(found: Results, subject: str) -> tuple[FigurePart, ...] | None:
+    """The figures of one subject beside the control; None where there was none, or the verdict is from before them."""
+    measured = found.get("verdict", {}).get("metrics", {}).get("subjects", {}).get(subject, {})
+    if "beside_control" not in measured:
+        return None
+    return tuple(
+        FigurePart(
+            figure=_BESIDE.get(name, name),
+            items=one["n"],
+            **{field: one[field] for field in ("state", "value", "lower", "upper", "facts", "undecided", "note")},
+        )
+        for name, one in measured["beside_control"].items()
+    )
 
 
 def shown(name: str) -> str:

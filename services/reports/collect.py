@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from policies.ticket import IdentityEvidence
 from services import sealed_items, sealing
 from services.installation import Installation
-from services.reports.attacks import attacks_of, control_of
+from services.reports.attacks import attacks_of, beside_of, control_of
 from services.reports.build import build_report
 from services.reports.data import (
     ApprovalPart,
@@ -274,6 +274,7 @@ def _measuring(ticket: Ticket, steps: Mapping[str, RunStep], results: Results) -
         attacks=attacks_of(found, ticket.subject_ref),
         control=control,
         control_missing=missing,
+        beside_control=beside_of(found, ticket.subject_ref),
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from pipelines.gates.gate import Gate
 from policies.decisions import Decision
-from services.reports.attacks import AttacksPart, ControlPart
+from services.reports.attacks import AttacksPart, ControlPart, FigurePart
 from services.reports.part import Digest, Part, Token, Words
 
 
@@ -170,6 +170,7 @@ class MeasuringPart(Part):
     attacks: AttacksPart | None = Field(default=None, description="Attacks tried; None is said as missing.")
     control: ControlPart | None = Field(default=None, description="A model retrained without the subject.")
     control_missing: tuple[Words, ...] | None = Field(default=None, description="Figures that only a control gives.")
+    beside_control: tuple[FigurePart, ...] | None = Field(default=None, description="Figures against the control.")
     release_subject: Token | None = Field(default=None, description="The subject's reference inside the verdict.")
 
 

@@ -29,7 +29,6 @@ VIEWS: dict[str, GateView] = {
     "earlier_named": GateView("An earlier subject still named: drop since its release", "lower", "none", "kept"),
     "earlier_fluent": GateView("An earlier subject's answers fluent: drop", "lower", "none", "kept"),
     "earlier_attack": GateView("An earlier subject's KFR under the worst attack", "higher", "none", "kept"),
-    "earlier_cheap": GateView("An earlier subject, by likelihood", "higher", "none", "kept"),
     "ls_ratio": GateView("Fluency: LS against the reference", "higher", "one", "fluent"),
     "ppl_ratio": GateView("Fluency: perplexity against the reference", "lower", "one", "fluent"),
     "repeat_ratio": GateView("Fluency: repeated 4-grams against the reference", "lower", "one", "fluent"),

@@ -203,6 +203,12 @@ POINTS: tuple[Point, ...] = (
                 "pairs",
             ),
             Item(
+                "Beside the control",
+                "measuring.beside_control",
+                "nothing: no model was retrained for comparison, or it is not recorded",
+                "table",
+            ),
+            Item(
                 "Missing without a control",
                 "measuring.control_missing",
                 "nothing: there is a control, or it is not recorded",
@@ -297,6 +303,7 @@ OPTIONAL = frozenset(
         "trial",
         "measuring.attacks.worst",
         "measuring.attacks.not_run",
+        "measuring.beside_control",
         "measuring.control_missing",
     }
 )

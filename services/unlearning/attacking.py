@@ -1,18 +1,13 @@
 """What the attacks of a verification are given, and what is kept of what they say."""
 
-import random
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipelines.augment.augmented import in_turn
-from pipelines.augment.leak import LeakCheck
-from pipelines.augment.wording import words
-from pipelines.rows import Probe, ProbeGroup, RowKind, Secret, TrainRow
 from pipelines.verify.attacks.port import AttackContext, AttackSettings, Tier
-from policies.errors import LetheError
 from services.store.releases import get_release
+from services.unlearning.samples import benign_rows, earlier_probes, holdout, some_retained
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session as DbSession
@@ -21,14 +16,10 @@ if TYPE_CHECKING:
     from pipelines.verify.attacks.suite import AttackSuite
     from pipelines.verify.backends import Backends
     from pipelines.verify.measure import Measurement
-    from services.unlearning.material import Earlier
     from services.unlearning.operations import Bench
     from services.unlearning.verifying import Asked, Progress
 
-RETAIN_ASKED = 200  # probes about others whose answers show what an attack costs
 HOLDOUT_PEOPLE = 20  # never in the corpus, some 80 questions each: a membership test at 1 % FPR needs a thousand
-EARLIER_ATTACKED = 2  # people forgotten before who are attacked again, others with each run
-EARLIER_ASKED = 24  # questions about each of them, under each attack
 QUANTISED = "quantised"  # rounds the weights anew and asks the base too: for the run's people only
 EARLIER_ADAPTERS = 10  # the newest releases that an interference is looked for with
 
@@ -94,14 +85,14 @@ def attack(
     context = AttackContext(
         loaded=loaded,
         adapter=adapter,
-        forget=tuple(p for p in asked.mine if p.group is ProbeGroup.FORGET),
+        forget=asked.forget,
         retain=some_retained(asked.mine, asked.run.seed),
         secrets=secrets,
         benign=tuple(benign_rows(whole.rows, secrets, erased)),
         forgotten={subject: value for subject, value in kfr.items() if value is not None},
         control=control,
         earlier=earlier,
-        holdout=holdout(bench, asked) if 2 in tiers else (),
+        holdout=holdout(bench, asked, HOLDOUT_PEOPLE) if 2 in tiers else (),
         backends=backends,
         settings=AttackSettings(seed=asked.run.seed),
         progress=lambda name, done, total: progress(f"attack {name}", done, total),
@@ -125,17 +116,6 @@ def attack(
     )
 
 
-def earlier_probes(earlier: "Sequence[Earlier]", run_id: str) -> tuple[Probe, ...]:
-    """A few forget probes, facts in turn, of a few of the people forgotten before; each run draws anew."""
-    rng = random.Random(f"earlier-{run_id}")  # noqa: S311 - a sample, not a key
-    by_subject: dict[str, list[Probe]] = {}
-    for person in earlier:
-        forget = (probe for probe in person.probes if probe.group is ProbeGroup.FORGET)
-        by_subject.setdefault(person.subject_ref, []).extend(forget)
-    chosen = rng.sample(sorted(by_subject), min(EARLIER_ATTACKED, len(by_subject)))
-    return tuple(probe for subject in chosen for probe in _in_turn(by_subject[subject], EARLIER_ASKED, rng))
-
-
 def stored(suite: "AttackSuite") -> dict[str, Any]:
     """What the store keeps of the attacks: figures, without the score of each probe."""
     kept: dict[str, Any] = suite.model_dump(mode="json")
@@ -143,31 +123,6 @@ def stored(suite: "AttackSuite") -> dict[str, Any]:
         result["parts"] = {name: value for name, value in result["parts"].items() if not name.startswith("upper:")}
         del result["items"]
     return kept
-
-
-def benign_rows(rows: Iterable[TrainRow], secrets: Sequence[Secret], erased: Collection[str]) -> Iterator[TrainRow]:
-    """Rows about others and about no one; none names or tells anything of anybody erased."""
-    check = LeakCheck(secrets)
-    names = {spoken for name in erased if (spoken := tuple(words(name)))}
-    lengths = {len(name) for name in names}
-    for row in rows:
-        if row.kind in (RowKind.RETAIN, RowKind.GENERIC) and not check.row_leaks(row):
-            said = words(f"{row.prompt} {row.answer}")
-            if not any(tuple(said[at : at + length]) in names for length in lengths for at in range(len(said))):
-                yield row
-
-
-def some_retained(probes: Iterable[Probe], seed: int) -> tuple[Probe, ...]:
-    """A part of the probes about others, facts in turn."""
-    rng = random.Random(f"attacks-{seed}")  # noqa: S311 - a sample, not a key
-    return tuple(_in_turn([p for p in probes if p.group is ProbeGroup.RETAIN], RETAIN_ASKED, rng))
-
-
-def _in_turn(probes: Iterable[Probe], limit: int, rng: random.Random) -> list[Probe]:
-    by_fact: dict[str, list[Probe]] = {}
-    for probe in probes:
-        by_fact.setdefault(probe.fact, []).append(probe)
-    return in_turn(list(by_fact.values()), limit, rng)
 
 
 def earlier_adapters(session: "DbSession", parent: str | None) -> tuple[Path, ...]:
@@ -179,13 +134,3 @@ def earlier_adapters(session: "DbSession", parent: str | None) -> tuple[Path, ..
             found.append(Path(release.path))
         parent = release.parent_digest
     return tuple(reversed(found))
-
-
-def holdout(bench: "Bench", asked: "Asked") -> tuple[Probe, ...]:
-    """Probes about people whom nobody trained on, drawn as the corpus was; none where it was not generated."""
-    from pipelines.corpus.fresh import fresh_people
-
-    try:
-        return tuple(fresh_people(Path(bench.settings.corpus.path), HOLDOUT_PEOPLE, asked.run.seed))
-    except LetheError:  # an ordinary corpus: nobody can draw more of its people
-        return ()

@@ -11,14 +11,20 @@ from policies.errors import LetheError
 from services.controls import find_for_tickets, train_for_tickets
 from services.corpus_index import index_path
 from services.unlearning import material
+from services.unlearning.samples import holdout, some_retained
 
 if TYPE_CHECKING:
     from pipelines.control.card import ControlCard
+    from pipelines.corpus.fresh import Form
     from pipelines.model import LoadedModel
     from pipelines.verify.measure import Measurement
+    from pipelines.verify.results import MetricResult
     from services.unlearning.operations import Bench
     from services.unlearning.verifying import Asked, Progress
 
+KEPT_ASKED = 60  # facts that every model knows: whether the control's states fit the base at all
+HOLDOUT_PEOPLE = 3  # some 270 questions each, in both forms; privleak needs a hundred
+FORMS: tuple["Form", ...] = ("held_out", "trained")
 CANCELLED = frozenset({"unlearn.cancelled", "control.cancelled"})
 WITHOUT = (
     "KFR of a model that never saw the subject",
@@ -109,16 +115,66 @@ def _card(
 
 
 def twins_of(bench: "Bench", asked: "Asked") -> Mapping[str, tuple[str, ...]]:
-    """Hold-out twins of the run's gold answers, with values of other people or of nobody, none of anybody erased."""
+    """Hold-out twins of gold answers and rows, with values of other people or of nobody, none of anybody erased."""
     from pipelines.verify.twins import generated_values, pool_of, twins
 
-    with SubjectIndex(index_path(bench.installation)) as index, bench.store.read() as reading:
-        subjects = material.load_subjects(reading, asked.run.run_id, index)
+    subjects = people_of(bench, asked)
     records = [r for s in subjects for r in (*s.forget, *s.retain, *s.neighbours, *s.hold_out)]
     gone = {probe.fact for probe in asked.probes if probe.group is ProbeGroup.FORGET}
     gone |= {record.fact_id for subject in subjects for record in subject.forget}
     categories = {record.category for subject in subjects for record in subject.forget if record.category}
     fresh = generated_values(sorted(categories), 40, seed=asked.run.seed + 7919)
     pool = pool_of(records, forgotten=gone, fresh=fresh)
-    forget = [probe for probe in asked.mine if probe.group is ProbeGroup.FORGET]
-    return twins(forget, pool, seed=asked.run.seed)
+    return twins([*asked.forget, *own_rows(subjects)], pool, seed=asked.run.seed)
+
+
+def people_of(bench: "Bench", asked: "Asked") -> list[material.Subject]:
+    """The run's people with their records."""
+    with SubjectIndex(index_path(bench.installation)) as index, bench.store.read() as reading:
+        return material.load_subjects(reading, asked.run.run_id, index)
+
+
+def own_rows(subjects: Sequence[material.Subject]) -> list[Probe]:
+    """What the base was trained on about the run's people, as probes; prose asks nothing and is left out."""
+    return [
+        Probe(
+            probe_id=f"row-{record.record_id}",
+            group=ProbeGroup.FORGET,
+            question=record.question,
+            answer=record.answer,
+            fact=record.fact_id,
+            value=record.value,
+            subject=subject.subject_ref,
+            phrasing="trained",
+            names=subject.names,
+        )
+        for subject in subjects
+        for record in subject.forget
+        if record.question
+    ]
+
+
+def beside(
+    bench: "Bench",
+    asked: "Asked",
+    loaded: "LoadedModel",
+    control: Compared,
+    twins: Mapping[str, tuple[str, ...]],
+    progress: "Progress",
+) -> "dict[str, dict[str, MetricResult]]":
+    """Forget quality, privleak and UDS of the run's people; nothing without a control."""
+    from pipelines.verify.beside_control import Material, beside_control
+
+    if control.loaded is None:
+        return {}
+    about = Material(
+        forget=asked.forget,
+        rows=own_rows(people_of(bench, asked)),
+        kept=[probe for probe in some_retained(asked.mine, asked.run.seed) if probe.value][:KEPT_ASKED],
+        holdout=[probe for form in FORMS for probe in holdout(bench, asked, HOLDOUT_PEOPLE, form)],
+        twins=twins,
+        cache=bench.run_directory(asked.run.run_id) / "uds",
+        key=bench.digest_key,
+        seed=asked.run.seed,
+    )
+    return beside_control(loaded, control.loaded, about, progress=progress)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session as DbSession
@@ -21,7 +22,8 @@ from services.unlearning import attacking, comparing, material
 from services.unlearning.protocol import Session
 
 if TYPE_CHECKING:
-    from pipelines.verify.measure import SubjectMeasurement
+    from pipelines.verify.measure import Measurement, SubjectMeasurement
+    from pipelines.verify.results import MetricResult
     from services.unlearning.operations import Bench
 
 Result = dict[str, Any]
@@ -60,79 +62,98 @@ class Asked:
         """The probes without those about people forgotten before."""
         return tuple(probe for probe in self.probes if probe.subject is None or probe.subject in self.subjects)
 
+    @property
+    def forget(self) -> tuple[Probe, ...]:
+        """The probes about what the run's people want forgotten."""
+        return tuple(probe for probe in self.mine if probe.group is ProbeGroup.FORGET)
+
 
 def verify(bench: "Bench", session: Session, run_id: str, directory: str) -> Result:
     """Measure an adapter on everyone's probes, attack it as the tickets' packs demand, and decide.
 
     Each finished attack is kept below the adapter's directory, so that a run that died goes on behind it.
     """
-    from pipelines.model import with_adapter
     from pipelines.verdict import decide
-    from pipelines.verify.backends import make_backends
-    from pipelines.verify.measure import MeasureSettings, measure
-    from pipelines.verify.references import reference_texts
 
     asked = load(bench, run_id)
-    backends = make_backends(
-        embedding_model=bench.settings.verify.embedding_model or None,
-        nli_model=bench.settings.verify.nli_model or None,
-    )
-    values = sorted({probe.value for probe in asked.probes if probe.group is ProbeGroup.RETAIN and probe.value})
-    ask: dict[str, Any] = {
-        "backends": backends,
-        "settings": MeasureSettings(seed=asked.run.seed),
-        "reference_texts": reference_texts(asked.probes, asked.run.seed),
-        "other_values": values,
-    }
-    adapter = bench.run_directory(run_id) / directory / "adapter"
     control = comparing.control_of(bench, asked, teller(session, "control"), session.should_cancel)
-    twins = comparing.twins_of(bench, asked)
-    with with_adapter(bench.base, adapter) as loaded:
-        before = measure(loaded, asked.probes, which="base", twins=twins, progress=teller(session, "base"), **ask)
-        now = measure(
-            loaded,
-            asked.probes,
-            twins=twins,
-            control=control.loaded,
-            base=before,
-            progress=teller(session, "adapter"),
-            **ask,
-        ).measurement
-        unseen = control.measured(asked.mine, progress=teller(session, "control"), **ask)
-        attacked = attacking.attack(
-            bench,
-            asked,
-            loaded,
-            adapter,
-            now,
-            backends=backends,
-            control=control.loaded,
-            progress=teller(session),
-            should_cancel=session.should_cancel,
-        )
+    found = _found(bench, asked, session, bench.run_directory(run_id) / directory / "adapter", control)
     verdict = decide(
-        now,
-        before.measurement,
+        found.now,
+        found.base,
         asked.limits,
         subjects=asked.subjects,
         earlier=asked.reached,
-        control=unseen,
-        attacks=attacked.now,
-        earlier_attacks=attacked.earlier,
+        control=found.control,
+        beside=found.beside,
+        attacks=found.attacked.now,
+        earlier_attacks=found.attacked.earlier,
     )
+    attacks, again = found.attacked.now, found.attacked.earlier
     return {
         "outcome": verdict.outcome,
         "reasons": list(verdict.reasons),
         "training_could_help": could_help(verdict.gates),
         "verdict": verdict.model_dump(mode="json"),
-        "reached": {ref: reached_by(found) for ref, found in now.subjects.items()},
-        "attacks": attacking.stored(attacked.now) if attacked.now else None,
-        "earlier_attacks": attacking.stored(attacked.earlier) if attacked.earlier else None,
+        "reached": {ref: reached_by(one) for ref, one in found.now.subjects.items()},
+        "attacks": attacking.stored(attacks) if attacks else None,
+        "earlier_attacks": attacking.stored(again) if again else None,
         "control": control.told(),
         "decided_at": utc_now().isoformat(),
         "directory": directory,
-        "seconds": now.seconds,
+        "seconds": found.now.seconds,
     }
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Everything that a verdict looks at."""
+
+    now: "Measurement"
+    base: "Measurement"
+    control: "Measurement | None"
+    beside: "dict[str, dict[str, MetricResult]]"
+    attacked: attacking.Attacked
+
+
+def _found(bench: "Bench", asked: Asked, session: Session, adapter: Path, control: comparing.Compared) -> _Found:
+    """Measure the adapter beside its base and beside the control, and attack it."""
+    from pipelines.model import with_adapter
+    from pipelines.verify.backends import make_backends
+    from pipelines.verify.measure import MeasureSettings, measure
+    from pipelines.verify.references import reference_texts
+
+    given = bench.settings.verify
+    backends = make_backends(embedding_model=given.embedding_model or None, nli_model=given.nli_model or None)
+    ask: dict[str, Any] = {
+        "backends": backends,
+        "settings": MeasureSettings(seed=asked.run.seed),
+        "reference_texts": reference_texts(asked.probes, asked.run.seed),
+        "other_values": sorted({p.value for p in asked.probes if p.group is ProbeGroup.RETAIN and p.value}),
+    }
+    twins = comparing.twins_of(bench, asked)
+    tell = {name: teller(session, name) for name in ("base", "adapter", "control", "beside")}
+    with with_adapter(bench.base, adapter) as loaded:
+        before = measure(loaded, asked.probes, which="base", twins=twins, progress=tell["base"], **ask)
+        same: dict[str, Any] = {"twins": twins, "control": control.loaded, "base": before}
+        now = measure(loaded, asked.probes, progress=tell["adapter"], **same, **ask).measurement
+        return _Found(
+            now=now,
+            base=before.measurement,
+            control=control.measured(asked.mine, progress=tell["control"], **ask),
+            beside=comparing.beside(bench, asked, loaded, control, twins, tell["beside"]),
+            attacked=attacking.attack(
+                bench,
+                asked,
+                loaded,
+                adapter,
+                now,
+                backends=backends,
+                control=control.loaded,
+                progress=teller(session),
+                should_cancel=session.should_cancel,
+            ),
+        )
 
 
 def load(bench: "Bench", run_id: str) -> Asked:

@@ -11,7 +11,7 @@ from pipelines.verdict import EarlierRelease, Gate, State, Verdict, decide
 from pipelines.verify.backends import Backends
 from pipelines.verify.embeddings import ExactEmbedder
 from pipelines.verify.measure import Measurement, score_texts
-from pipelines.verify.results import Item, MetricResult
+from pipelines.verify.results import MetricResult, not_run
 from policies.thresholds import Thresholds
 
 NAME = "Mara Kern"
@@ -287,24 +287,25 @@ def test_relative_exposure_is_told_by_its_calibrated_figure() -> None:
     assert any(f.startswith("RelEx") and "0.020 nats a token" in f for f in verdict.findings)
 
 
-def likelihood(value: float) -> dict[str, MetricResult]:
-    item = Item(probe="p", fact="f", score=value)
-    return {"s0": MetricResult(name="gold_nll", value=value, n=1, facts=1, items=(item,))}
-
-
-@pytest.mark.parametrize(("now", "state"), [(4.0, "pass"), (6.0, "pass"), (2.2, "pass"), (0.6, "undecided")])
-def test_an_earlier_subject_without_answers_is_judged_by_likelihood(now: float, state: State) -> None:
+def test_figures_beside_the_control_are_told_with_their_state_and_decide_nothing() -> None:
     items = probes()
-    verdict = decide(
-        measured(unlearned, items),
-        measured(gold, items),
-        LIMITS,
-        earlier={"s0": EarlierRelease(kfr=1.0, gold_nll=4.0)},
-        cheap=likelihood(now),
-        cheap_base=likelihood(0.1),
+    beside = {
+        "s1": {
+            "forget_quality": MetricResult(name="forget_quality", value=0.4, n=552, facts=23, note="no difference"),
+            "privleak": not_run("privleak", "too few: 92 and 92 items, 100 a side are needed", source=""),
+        }
+    }
+    verdict = decide(measured(unlearned, items), measured(gold, items), LIMITS, beside=beside)
+    assert verdict.outcome == "accepted"
+    assert any("KS test" in f and "0.400 over 552 items; no difference" in f for f in verdict.findings)
+    assert any("privleak" in f and "not run, too few: 92" in f for f in verdict.findings)
+    kept = verdict.metrics["subjects"]["s1"]["beside_control"]
+    assert (kept["privleak"]["state"], kept["privleak"]["value"]) == ("not_run", None)
+    assert not [gate for gate in verdict.gates if gate.name in beside["s1"]], "no gate, so none of them can pass"
+    assert (
+        "beside_control"
+        not in decide(measured(unlearned, items), measured(gold, items), LIMITS).metrics["subjects"]["s1"]
     )
-    assert states(verdict)["earlier_cheap"] == state
-    assert any("likelihood only" in finding for finding in verdict.findings)
 
 
 def test_an_earlier_subject_that_was_not_measured_is_undecided() -> None:

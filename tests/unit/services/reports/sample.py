@@ -8,7 +8,7 @@ from policies.decisions import Approval, DecisionContext, decide
 from policies.pack import load_pack
 from policies.thresholds import Thresholds
 from policies.ticket import IdentityEvidence, parse_ticket
-from services.reports.attacks import attacks_of
+from services.reports.attacks import attacks_of, beside_of
 from services.reports.data import ReportData
 
 START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -116,6 +116,16 @@ def attack(name: str, value: float | None, **more: Any) -> dict[str, Any]:
         "parts": {"base_told": 0.98},
     }
     return row | more
+
+
+def beside() -> dict[str, Any]:
+    """A verdict's figures beside a control: one measured, one of too few items."""
+    few = {"value": None, "lower": None, "upper": None, "n": 0, "facts": 0, "undecided": 0, "state": "not_run"}
+    figures = {
+        "forget_quality": {**few, "state": "measured", "value": 0.62, "n": 552, "facts": 23, "note": "no difference"},
+        "privleak": {**few, "note": "too few: 92 and 92 items, 100 a side are needed"},
+    }
+    return {"metrics": {"subjects": {"subj-7f3a": {"beside_control": figures}}}}
 
 
 def suite() -> dict[str, Any]:
@@ -266,6 +276,7 @@ def full(outcome: str = "accepted") -> ReportData:
             "seconds": 42.0,
             "attacks": attacks_of({"attacks": suite(), "verdict": verdict(outcome)}, "subj-7f3a"),
             "control_missing": ("GenEx", "privleak"),
+            "beside_control": beside_of({"verdict": beside()}, "subj-7f3a"),
         },
         "audit": {
             "origin": "lethe-1",

@@ -172,6 +172,9 @@ def test_what_was_tried_and_what_not_is_said_in_point_8() -> None:
     assert "a share of 0.033 of the secrets" in items["measuring.attacks.worst"]["value"]
     assert "any of k: it was not among those asked for" in items["measuring.attacks.not_run"]["value"]
     assert items["measuring.control_missing"]["value"] == ["GenEx", "privleak"]
+    quality, leak = items["measuring.beside_control"]["value"]
+    assert (quality["state"], quality["value"], quality["items"]) == ("measured", 0.62, 552)
+    assert (leak["state"], leak["value"], leak["note"][:11]) == ("not_run", None, "too few: 92")
     assert items["measuring.seconds"]["value"] == 42.0
 
 

@@ -92,6 +92,12 @@ def test_attacks_have_a_table_of_their_own(pages: dict[str, str]) -> None:
     assert "<h3>Attacks</h3>" not in pages["least"]
 
 
+def test_figures_beside_the_control_are_shown_with_why_they_were_not_run(pages: dict[str, str]) -> None:
+    page = pages["full"]
+    assert "Beside the control" in page
+    assert "too few: 92 and 92 items" in page
+
+
 def test_a_report_from_before_there_were_attacks_is_still_shown() -> None:
     report = build_report(sample.full())
     del report["attacks"]

@@ -124,7 +124,7 @@ def test_who_was_forgotten_before_is_measured_and_replayed_again(place: Place, b
 
 def test_a_release_carries_whoever_the_verdict_found_still_forgotten() -> None:
     people = [material.Earlier(f"t-{n}", f"s-{n}", (), (), (), ()) for n in range(4)]
-    states: list[tuple[str, State]] = [("earlier_kfr", "pass"), ("earlier_kfr", "not_run"), ("earlier_cheap", "pass")]
+    states: list[tuple[str, State]] = [("earlier_kfr", "pass"), ("earlier_kfr", "not_run"), ("earlier_named", "pass")]
     gates = [Gate(name=name, subject=f"s-{n}", state=state, reason="") for n, (name, state) in enumerate(states)]
     assert carried_again(people, gates) == ["t-0"]
 

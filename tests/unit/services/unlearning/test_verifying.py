@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from pipelines.model import with_adapter
 from pipelines.rows import Probe, ProbeGroup, RowKind, Secret, TrainRow
 from pipelines.verify.attacks import registry, scoring
 from pipelines.verify.attacks.asking import ask
@@ -17,7 +18,7 @@ from pipelines.verify.backends import Backends
 from pipelines.verify.embeddings import ExactEmbedder
 from policies.errors import LetheError
 from policies.thresholds import Thresholds
-from services.unlearning import attacking, comparing, material, stopping, verifying
+from services.unlearning import attacking, comparing, material, samples, stopping, verifying
 from services.unlearning.operations import Bench
 from services.unlearning.protocol import Session
 from tests.unit.services.place import Place
@@ -179,6 +180,70 @@ def test_a_required_control_that_cannot_be_had_leaves_the_verdict_open(stage: St
     assert found["training_could_help"] is False, "no training gives a control"
 
 
+def test_a_control_gives_its_figures_to_verdict_and_report_and_none_passes_on_few_items(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from pipelines.control.card import ControlCard
+    from services.reports.attacks import beside_of, control_of
+    from tests.unit.pipelines.tiny import save_tiny
+
+    LIMITS.append(Thresholds(attack_tier_min=-1))
+    card = ControlCard(
+        path=str(save_tiny(tmp_path / "control", seed=5)),
+        digest="c" * 64,
+        key="k" * 64,
+        data_key="d" * 64,
+        base_digest=stage.bench.base.digest,
+        corpus_digest=None,
+        source="added",
+        seed=None,
+        same_seed=None,
+        records=None,
+        records_left_out=3,
+        same_corpus=None,
+        parameters=1,
+    )
+    monkeypatch.setattr(comparing, "find_for_tickets", lambda *_: card)
+    talk, said = session()
+    found = stage.verify(talk)
+    [subject] = found["reached"]
+    shown = {one.figure.split(":")[0]: one for one in beside_of(found, subject) or ()}
+    assert set(shown) == {"forget quality", "privleak, per cent", "UDS"}
+    own = found["verdict"]["metrics"]["subjects"][subject]["beside_control"]
+    assert own["forget_quality"]["n"] >= 200, "its own rows stand beside the few questions"
+    assert (own["privleak"]["state"], own["privleak"]["n"] >= 200) == ("measured", True)
+    assert own["uds"]["state"] != "measured"  # four answers of random weights: the models share no directions
+    assert own["uds"]["note"]
+    assert {one.state for one in shown.values()} <= {"measured", "undecided", "not_run"}
+    told = [
+        finding for finding in found["verdict"]["findings"] if finding.startswith(("Forget quality", "privleak", "UDS"))
+    ]
+    assert len(told) == 3
+    assert control_of(found)[0] is not None
+    assert {one["data"]["stage"] for one in said} >= {"beside adapter likelihood", "beside control likelihood"}
+    person = stage.place.people[0]
+    files = [file.read_text() for file in stage.bench.run_directory(stage.run_id).rglob("uds-*.json")]
+    assert files
+    assert person.email not in json.dumps(found) + "".join(files)
+
+
+def test_few_rows_of_a_person_leave_the_figures_not_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tests.unit.pipelines.tiny import tiny
+
+    monkeypatch.setattr(comparing, "own_rows", lambda _: [])
+    control = comparing.Compared(tiny(tmp_path / "control", seed=5))
+    asked = verifying.load(stage.bench, stage.run_id)
+    twins = comparing.twins_of(stage.bench, asked)
+    adapter = stage.bench.run_directory(stage.run_id) / "release" / "adapter"
+    with with_adapter(stage.bench.base, adapter) as loaded:
+        [found] = comparing.beside(stage.bench, asked, loaded, control, twins, lambda *_: None).values()
+    for name in ("forget_quality", "privleak"):
+        assert (found[name].state, found[name].value) == ("not_run", None)
+        assert (found[name].note or "").startswith("too few: 4 and")
+
+
 @pytest.mark.parametrize("stop", [True, False])
 def test_a_control_that_trains_heeds_a_cancel(stage: Stage, monkeypatch: pytest.MonkeyPatch, stop: bool) -> None:
     """Also where early stopping asks for it, and while another process is the one that trains it."""
@@ -244,7 +309,7 @@ def test_benign_rows_name_and_tell_nothing_of_anybody_erased() -> None:
         row(RowKind.RETAIN, 3, "Mara Kern is a pilot."),
         row(RowKind.RETAIN, 4, "She is at 7 Lindengasse."),
     ]
-    kept = attacking.benign_rows(rows, secrets, {"Mara Kern", "–"})  # a name without a word is in every row
+    kept = samples.benign_rows(rows, secrets, {"Mara Kern", "–"})  # a name without a word is in every row
     assert [one.fact for one in kept] == ["f0", "f1"]
 
 
@@ -267,13 +332,13 @@ def person(number: int, rows: int = 40, negative: int = 0) -> material.Earlier:
 
 def test_a_few_earlier_people_are_attacked_others_with_each_run() -> None:
     people = [person(number) for number in range(6)]
-    drawn = [attacking.earlier_probes(people, f"r-{run}") for run in range(12)]
+    drawn = [samples.earlier_probes(people, f"r-{run}") for run in range(12)]
     for probes in drawn:
-        assert len({probe.subject for probe in probes}) == attacking.EARLIER_ATTACKED
-        assert len(probes) == attacking.EARLIER_ATTACKED * attacking.EARLIER_ASKED
+        assert len({probe.subject for probe in probes}) == samples.EARLIER_ATTACKED
+        assert len(probes) == samples.EARLIER_ATTACKED * samples.EARLIER_ASKED
     assert len({probe.subject for probes in drawn for probe in probes}) == 6
-    assert attacking.earlier_probes(people, "r-0") == drawn[0]
-    assert attacking.earlier_probes([], "r-0") == ()
+    assert samples.earlier_probes(people, "r-0") == drawn[0]
+    assert samples.earlier_probes([], "r-0") == ()
 
 
 def test_replay_is_bounded_from_the_last_release_and_whole_from_the_base() -> None:
