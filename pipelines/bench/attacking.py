@@ -1,7 +1,7 @@
 """The attacks of tiers 0 and 1 on one model, and their figures over the control's.
 
 leak@k is asked on the validation prompts, the others on a sample as well. The control is attacked once: its scores
-are taken off item by item, where running it again beside every method would double the time for the same numbers.
+are taken off probe by probe, where running it again beside every method would double the time for the same numbers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ from policies.errors import LetheError
 TIERS: frozenset[Tier] = frozenset({0, 1})
 SAMPLED = "leak_at_k"
 RELEARN = "relearn_leaked"
-ON_CONTROL = (SAMPLED, RELEARN, "relearn_benign")
+NOT_ON_CONTROL = ("in_context", "interference", "quantised")  # no figure of these is read beside a control's
 RETAIN_PROBES = 60
 
 
@@ -36,7 +36,6 @@ def attack_model(
     settings: AttackSettings,
     backends: Backends,
     per_subject: int,
-    control: Sequence[AttackResult] = (),
     only: Sequence[str] = (),
     out_dir: Path | None = None,
     progress: Progress | None = None,
@@ -50,7 +49,6 @@ def attack_model(
         settings: Budgets.
         backends: The judges.
         per_subject: Probes on unseen phrasings for each subject, beside the validation probes.
-        control: The results of the same attacks on the control.
         only: Names of attacks; all of tiers 0 and 1 where empty.
         out_dir: Where finished attacks are kept.
         progress: Told attack, done, total.
@@ -77,7 +75,18 @@ def attack_model(
     others = [name for name in chosen if name != SAMPLED]
     if others:
         results += run_attacks(context, tiers=TIERS, only=others, out_dir=out_dir).results
-    return paired(results, control)
+    return results
+
+
+def on_control(chosen: Sequence[str]) -> tuple[str, ...]:
+    """Those attacks that the control meets too: all that would show what a model says that never knew."""
+    known = [one.name for one in attacks(TIERS)]
+    return tuple(one for one in known if one not in NOT_ON_CONTROL and (not chosen or one in chosen))
+
+
+def decided(found: Mapping[str, Any]) -> bool:
+    """Whether every attack of a unit came to an end; one that did not is tried again when the run is taken up."""
+    return "failed" not in found and all(one["state"] != "undecided" for one in found["results"])
 
 
 def benign_rows(material: Material, asked: Sequence[Probe]) -> tuple[TrainRow, ...]:

@@ -158,11 +158,14 @@ def _krr_items(found: Measurement) -> Sequence[Item]:
 
 
 def _utility(figures: Mapping[str, float | None], base: Mapping[str, float | None] | None) -> float | None:
-    """Mean over the two lists of KRR as a share of the base's."""
+    """Mean over the two lists of KRR as a share of the base's, each at most 1: a gain on one pays no loss on the other.
+
+    The same holds between seeds, since each run's own utility is made here.
+    """
     if base is None:
         return 1.0
     shares = [
-        now / before
+        min(1.0, now / before)
         for which in LISTS
         if (now := figures.get(f"{which}_krr")) is not None and (before := base.get(f"{which}_krr"))
     ]

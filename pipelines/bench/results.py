@@ -55,13 +55,15 @@ def table(
     base: Mapping[str, float | None],
     control: Mapping[str, float | None],
     finals: Mapping[str, Sequence[Mapping[str, Any]]],
+    waiting: Mapping[str, int] | None = None,
 ) -> list[dict[str, Any]]:
     """The rows of the table of one base: base, control, then the methods in their order.
 
     Args:
         base: The base's figures, mean over seeds.
         control: The control's.
-        finals: By method, one result for each seed: ``figures`` and ``seconds``, or ``failed`` with a code.
+        finals: By method, one result for each finished seed: ``figures`` and ``seconds``, or ``failed`` with a code.
+        waiting: By method, how many of its units are still to come.
     """
     rows: dict[str, dict[str, float | None]] = {}
     details: dict[str, dict[str, Any]] = {}
@@ -93,6 +95,7 @@ def table(
                 "combined": figure.combined(ranks[name]),
                 "parts": figure.parts_of(found),
                 "eligible": figure.eligible(found),
+                "waiting": (waiting or {}).get(name, 0),
                 **details[name],
             }
         )
@@ -114,16 +117,15 @@ def differences(
     """
     made = []
     for name in finals:
-        pairs = [
-            (mine, other)
-            for mine, other in zip(finals.get(best, ()), finals[name], strict=False)
-            if "failed" not in mine and "failed" not in other
-        ]
-        ours, theirs = (_by_subject([pair[side] for pair in pairs], metric) for side in (0, 1))
-        both = sorted(ours.keys() & theirs.keys())
+        mine, theirs = (
+            {run["seed"]: run for run in finals.get(one, ()) if "failed" not in run} for one in (best, name)
+        )
+        pairs = [(mine[seed], theirs[seed]) for seed in sorted(mine.keys() & theirs.keys())]
+        ours, others = (_by_subject([pair[side] for pair in pairs], metric) for side in (0, 1))
+        both = sorted(ours.keys() & others.keys())
         if name == best or not both:
             continue
-        gaps = [ours[ref] - theirs[ref] for ref in both]
+        gaps = [ours[ref] - others[ref] for ref in both]
         found = bounds.bootstrap_means(
             both, [gaps], lambda means: means[:, 0], seed=seed, resamples=RESAMPLES, level=0.975
         )
@@ -161,7 +163,12 @@ def paper_rows() -> list[dict[str, Any]]:
 def _beside(name: str, figures: dict[str, float | None]) -> dict[str, Any]:
     """The row of a model that takes no part in the ranking."""
     plain: dict[str, Any] = {"name": name, "kind": name, "rank": None, "combined": None, "eligible": True, "failed": []}
+    plain["waiting"] = 0
     return {**plain, "figures": figures}
+
+
+def _by_seed(runs: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    return {run["seed"]: run for run in runs if "failed" not in run}
 
 
 def _by_subject(runs: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:

@@ -1,23 +1,44 @@
 """The whole benchmark: search, final runs with their attacks, ablations, result."""
 
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.bench import attacking, candidates, figure, paper, results
-from pipelines.bench.bases import Kind
-from pipelines.bench.session import Models, Session, device_type, material_of
+from pipelines.bench.outcome import Done, chosen, result_of
+from pipelines.bench.session import Session
 from pipelines.bench.settings import BenchSettings
 from pipelines.bench.sources import Dataset
-from pipelines.bench.units import Told
-from pipelines.model import with_adapter
-from pipelines.progress import Reporter
-from pipelines.verify.attacks.port import AttackResult
+from pipelines.bench.tasks import CONTROL, Task, plan
+from pipelines.bench.units import Finished
+from pipelines.bench.working import default_jobs, work_off
+from policies.errors import LetheError
+
+_GUESS = {"base": 150.0, "rows": 15.0, "trial": 45.0, "final": 90.0, "attack": 150.0, "ablation": 45.0}
+_BETWEEN = 60.0  # seconds between two looks at what there is so far
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Progress of the whole run, for the command to show.
+
+    Attributes:
+        units: What has ended, or what runs.
+        done: Units finished.
+        planned: Units in all.
+        eta_seconds: Expected rest.
+        kept: Whether the unit was there already.
+        seconds: Of the unit; None while it runs.
+    """
+
+    units: tuple[str, ...]
+    done: int
+    planned: int
+    eta_seconds: float
+    kept: bool = False
+    seconds: float | None = None
 
 
 def run_benchmark(
@@ -25,9 +46,10 @@ def run_benchmark(
     settings: BenchSettings,
     out: Path,
     *,
+    jobs: int | None = None,
     command: str = "",
     tell: Callable[[Told], None] | None = None,
-    training: Reporter | None = None,
+    so_far: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Run what is not finished yet in ``out`` and put the result together.
 
@@ -35,9 +57,11 @@ def run_benchmark(
         data: The data set.
         settings: What is run.
         out: Output directory; finished units in it are kept.
+        jobs: Units at a time, each a process with one thread; None: the cores, on a GPU one. Not a matter of the
+            figures.
         command: For the result: what a reader types.
         tell: Progress of the whole.
-        training: Progress of bases.
+        so_far: Given the result of what is finished, now and then.
 
     Returns:
         The result as JSON: ids and figures only.
@@ -45,165 +69,64 @@ def run_benchmark(
     Raises:
         LetheError: ``bench.no_people``, ``bench.bad_settings``, ``bench.probes_overlap``, ``unlearn.unknown_method``.
     """
-    began = time.monotonic()
-    session = Session.open(data, settings, out, tell, training)
-    chosen = search(session)
-    finals = final_runs(session, chosen)
-    ablations = ablation_runs(session)
-    return result_of(session, chosen, finals, ablations, command, time.monotonic() - began)
+    began = looked = time.monotonic()
+    session = Session.open(data, settings, out)
+    tasks = plan(settings, session.methods, sliced=session.slice is not session.material)
+    count = jobs or default_jobs(session.device)
+    rest = _Rest(tasks, count, tell)
+    done: dict[str, Done] = {}
+
+    def outcome() -> dict[str, Any]:
+        return result_of(session, tasks, done, command, time.monotonic() - began, count)
+
+    for task, finished in work_off(tasks, session, count, ready=lambda task: _ready(task, done), shown=rest.runs):
+        if finished is not None:
+            if task.kind == "base" and "failed" in finished.result:
+                raise LetheError(finished.result["failed"], "A base of the benchmark could not be made.")
+            done[task.unit] = Done(finished, task)
+        rest.ended(task, finished)
+        if so_far and time.monotonic() - looked > _BETWEEN:
+            so_far(outcome())
+            looked = time.monotonic()
+    return outcome()
 
 
-def search(session: Session) -> dict[str, dict[str, Any]]:
-    """By method: the multiples that it goes on with, and every trial."""
-    tried = candidates.trials(session.settings.trials) if session.settings.trials else ()
-    if not tried:
-        return {name: {"rate": 1.0, "passes": 1.0, "trials": []} for name in session.methods}
-    chosen: dict[str, dict[str, Any]] = {}
-    with session.models(*session.searched()) as models:
-        for name in session.methods:
-            runs = []
-            for number, (rate, passes) in enumerate(tried):
-                settings = candidates.settings_of(name, models.seed, rate=rate, passes=passes)
-                run = session.erased("trial", f"trial-{name}-{number}", name, settings, session.slice, models, "slice")
-                runs.append({"rate": rate, "passes": passes, **run})
-            best = figure.best_trial([run.get("figures", {}) for run in runs])
-            chosen[name] = {"rate": tried[best][0], "passes": tried[best][1], "best": best, "trials": runs}
-    return chosen
+def _ready(task: Task, done: Mapping[str, Done]) -> Task | None:
+    """A final run with what its trials chose; no attack on what has diverged."""
+    if task.kind == "final":
+        rate, passes, _ = chosen(task.method, done)
+        return replace(task, rate=rate, passes=passes)
+    if task.kind == "attack" and task.method != CONTROL and "failed" in done[task.needs[0]].finished.result:
+        return None
+    return task
 
 
-def final_runs(session: Session, chosen: Mapping[str, Mapping[str, Any]]) -> dict[Kind, dict[str, Any]]:
-    """Every method on every base and seed, with its attacks, by base."""
-    found: dict[Kind, dict[str, Any]] = {}
-    for place, kind in enumerate(session.settings.kinds):
-        seeds = session.settings.seeds if place == 0 else session.settings.seeds[:1]
-        made: dict[str, Any] = {"bases": [], "controls": [], "methods": {name: [] for name in session.methods}}
-        for number, seed in enumerate(seeds):
-            with session.models(kind, seed) as models:
-                _seed(session, models, chosen, made, attacked=place == 0 and number < session.settings.attack_seeds)
-        found[kind] = made
-    return found
+class _Rest:
+    """What is left, told: units to come cost what those of their kind did cost."""
 
+    def __init__(self, tasks: Sequence[Task], jobs: int, tell: Callable[[Told], None] | None) -> None:
+        self._left = Counter(task.kind for task in tasks)
+        self._planned, self._jobs, self._tell = len(tasks), jobs, tell
+        self._seconds: dict[str, list[float]] = {}
 
-def _seed(
-    session: Session, models: "Models", chosen: Mapping[str, Mapping[str, Any]], made: dict[str, Any], *, attacked: bool
-) -> None:
-    control = session.attack("control", models, models.control, Path(models.control.path), ()) if attacked else []
-    rows = models.rows["whole"]
-    made["bases"].append(rows["base"])
-    theirs = attacking.attack_figures(control)
-    made["controls"].append({**rows["control"], "figures": {**theirs, **rows["control"]["figures"]}})
-    for name in session.methods:
-        settings = candidates.settings_of(name, models.seed, rate=chosen[name]["rate"], passes=chosen[name]["passes"])
-        unit = f"final-{models.kind}-{models.seed}-{name}"
-        run = session.erased("final", unit, name, settings, session.material, models, "whole")
-        attacks: list[AttackResult] = []
-        if attacked and "failed" not in run:
-            adapter = session.out / "adapters" / unit / "adapter"
-            with with_adapter(models.base, adapter) as adapted:
-                attacks = session.attack(name, models, adapted, adapter, control)
-        if "failed" not in run:
-            run = {**run, "figures": {**run["figures"], **attacking.attack_figures(attacks)}}
-        made["methods"][name].append({**run, "seed": models.seed, "attacks": attacking.slim(attacks)})
+    def runs(self, tasks: Sequence[Task]) -> None:
+        """These are being worked out."""
+        self._told(tuple(task.unit for task in tasks))
 
+    def ended(self, task: Task, finished: Finished | None) -> None:
+        """One came to an end, or there was nothing to be done for it."""
+        self._left[task.kind] -= 1
+        if finished is None:
+            self._told((task.unit,), kept=True, seconds=0.0)
+            return
+        self._seconds.setdefault(task.kind, []).append(finished.seconds)
+        self._told((task.unit,), kept=finished.kept, seconds=finished.seconds)
 
-def ablation_runs(session: Session) -> list[dict[str, Any]]:
-    """One factor at a time on the validation slice, beside the centre."""
-    if not session.settings.ablations:
-        return []
-    made = []
-    with session.models(*session.searched()) as models:
-        plan: dict[str, tuple[str, dict[str, Any]]] = {"the centre": ("relearn_npo", {}), **candidates.ABLATIONS}
-        for number, (label, (name, changes)) in enumerate(plan.items()):
-            changes = dict(changes)
-            questions = changes.pop("neighbour_questions", None)
-            material = session.slice
-            if questions is not None:
-                material = material_of(session.slice.people, session.data, session.settings, questions)
-            settings = candidates.settings_of(name, models.seed, **changes)
-            unit = f"ablation-{number:02d}"
-            run = session.erased("ablation", unit, name, settings, material, models, "slice")
-            made.append({"factor": label, "method": name, **{k: v for k, v in run.items() if k != "subjects"}})
-    return made
+    def _told(self, units: tuple[str, ...], *, kept: bool = False, seconds: float | None = None) -> None:
+        if self._tell:
+            done = self._planned - sum(self._left.values())
+            self._tell(Told(units, done, self._planned, self._eta(), kept=kept, seconds=seconds))
 
-
-def result_of(
-    session: Session,
-    chosen: Mapping[str, Mapping[str, Any]],
-    finals: Mapping[Kind, Mapping[str, Any]],
-    ablations: list[dict[str, Any]],
-    command: str,
-    seconds: float,
-) -> dict[str, Any]:
-    """Everything as one JSON object."""
-    settings = session.settings
-    bases = {kind: _base_result(found) for kind, found in finals.items()}
-    first = bases[settings.kinds[0]]
-    relearn = results.best_relearn(first["table"])
-    leading = next((row["name"] for row in first["table"] if row["rank"] == 1), None)
-    plain = {k: v for k, v in asdict(settings).items() if k != "recipe"}
-    return {
-        "format": results.FORMAT,
-        "smoke": settings.quick,
-        "note": results.SCRATCH_NOTE if settings.recipe.source == "scratch" else None,
-        "command": command,
-        "settings": {**plain, "recipe": settings.recipe.to_json()},
-        "data": {
-            "form": session.data.form,
-            "rows": {part: len(found) for part, found in session.people.records.items()},
-            "subjects": len(session.people.subjects),
-            "guessed_rows": session.people.guessed,
-            "uncovered": session.material.uncovered,
-            "dropped": session.material.dropped,
-            "augmented": session.material.counts(),
-            "probes": dict(
-                Counter(p.probe_id.rpartition(":")[0].rpartition(":")[0] for p in session.material.probes.probes)
-            ),
-            "unseen_val": session.data.unseen_val,
-        },
-        "budget": {
-            "trials_each": len(candidates.trials(settings.trials)) if settings.trials else 0,
-            "grid": [list(one) for one in candidates.trials(settings.trials)] if settings.trials else [],
-            "final_seeds": list(settings.seeds),
-            "attacked_seeds": settings.attack_seeds,
-            "samples": settings.samples,
-            "slice_people": settings.slice_people,
-        },
-        "centres": {name: asdict(candidates.centre(name)) for name in session.methods},
-        "search": chosen,
-        "bases": bases,
-        "ablations": ablations,
-        "best_relearn": relearn,
-        "first": leading,
-        "targets": results.targets(next((r for r in first["table"] if r["name"] == relearn), None)),
-        "differences": [
-            one
-            for metric in ("p_kfr_fluent", "v_kfr_fluent")
-            for one in (results.differences(finals[settings.kinds[0]]["methods"], relearn, metric) if relearn else ())
-        ],
-        "paper": {"note": paper.NOTE, "rows": results.paper_rows()},
-        "machine": machine(session.settings.device),
-        "seconds": {"all": round(seconds, 1), "preparation": round(session.prepared, 1)},
-    }
-
-
-def _base_result(found: Mapping[str, Any]) -> dict[str, Any]:
-    base = results.mean_figures([one["figures"] for one in found["bases"]])
-    control = results.mean_figures([one["figures"] for one in found["controls"]])
-    return {
-        "table": results.table(base, control, found["methods"]),
-        "runs": found["methods"],
-        "seeds": len(found["bases"]),
-    }
-
-
-def machine(device: str | None) -> dict[str, Any]:
-    """Where and with what the figures came about."""
-    import torch
-
-    where = device_type(device)
-    return {
-        "device": torch.cuda.get_device_name() if where.startswith("cuda") else "cpu",
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
-    }
+    def _eta(self) -> float:
+        known = {kind: sum(found) / len(found) for kind, found in self._seconds.items()}
+        return sum(count * known.get(kind, _GUESS[kind]) for kind, count in self._left.items()) / self._jobs

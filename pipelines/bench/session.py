@@ -4,10 +4,8 @@ import gc
 import hashlib
 import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +20,29 @@ from pipelines.bench.people import People, find_people
 from pipelines.bench.probes import check_questions, make_probes
 from pipelines.bench.settings import BenchSettings
 from pipelines.bench.sources import Dataset
-from pipelines.bench.units import Told, Units
+from pipelines.bench.tasks import CONTROL, Place, Task, ablations
+from pipelines.bench.units import Finished, Units
 from pipelines.model import LoadedModel, load_model, with_adapter
-from pipelines.progress import Reporter
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.trainer import unlearn
-from pipelines.verify.attacks.port import AttackResult, AttackSettings
+from pipelines.verify.attacks.port import AttackSettings
 from pipelines.verify.backends import Backends
 from policies.errors import LetheError
-
-_GUESS = {"base": 150.0, "row": 15.0, "trial": 45.0, "final": 90.0, "attack": 150.0, "ablation": 45.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Base and control of one seed, loaded, with the figures of both on the whole set and on the slice."""
+    """Base and control of one seed, loaded."""
 
     kind: Kind
     seed: int
     base: LoadedModel
     control: LoadedModel
-    rows: dict[str, dict[str, Any]]
 
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """What every unit of a run shares; ``open`` makes it."""
+    """What every task of a run shares; ``open`` makes it."""
 
     settings: BenchSettings
     data: Dataset
@@ -58,20 +53,13 @@ class Session:
     methods: tuple[str, ...]
     units: Units
     out: Path
-    backends: Backends
-    training: Reporter | None
     prepared: float
+    backends: Backends = field(default_factory=Backends)
+    _models: Models | None = None  # of the last task: the next one mostly wants the same
 
     @classmethod
-    def open(
-        cls,
-        data: Dataset,
-        settings: BenchSettings,
-        out: Path,
-        tell: Callable[[Told], None] | None,
-        training: Reporter | None,
-    ) -> "Session":
-        """Find the people, make probes and rows, plan the units."""
+    def open(cls, data: Dataset, settings: BenchSettings, out: Path) -> "Session":
+        """Find the people, make probes and rows."""
         began = time.monotonic()
         people = find_people(data)
         if settings.people is not None:
@@ -94,72 +82,76 @@ class Session:
             slice=sliced,
             twins=twins_of(people, material.probes),
             methods=methods,
-            units=Units(out, _planned(settings, methods), _GUESS, tell, device_type(settings.device)),
+            units=Units(out, device_type(settings.device)),
             out=out,
-            backends=Backends(),
-            training=training,
             prepared=time.monotonic() - began,
         )
 
-    def base(self, kind: Kind, seed: int, *, control: bool = False) -> Path:
-        """A base or its control, trained once."""
-        name = f"{'control' if control else 'base'}-{kind}-{seed}"
-        where = self.out / "bases" / name
-        recipe = self.settings.recipe
-        rows = base_records(self.people, kind, recipe, seed)
+    @property
+    def device(self) -> str:
+        """Where tasks compute."""
+        return self.units.device
+
+    def do(self, task: Task) -> Finished:
+        """Work out one task, or read what it came to; what it needs is there."""
+        if task.kind == "base":
+            return self._base(task)
+        if task.kind == "rows":
+            return self._rows(task.base, task.seed, task.place)
+        if task.kind == "attack":
+            return self._attack(task)
+        return self._erase(task)
+
+    def _base(self, task: Task) -> Finished:
+        """A base or its control."""
+        where, recipe = self._directory(task.unit), self.settings.recipe
+        rows = base_records(self.people, task.base, recipe, task.seed)
         check_questions(self.material.probes, [row.question or "" for row in rows], "base")
         gone = {r.record_id for part in ("forget_train", "forget_val") for r in self.people.records[part]}
-        learnt = without(rows, gone) if control else rows
+        learnt = without(rows, gone) if task.method == CONTROL else rows
         inputs = {
             "recipe": recipe.to_json(),
-            "seed": seed,
+            "seed": task.seed,
             "rows": self.units.digest([[r.record_id, r.question, r.answer] for r in learnt]),
             "vocabulary": self.units.digest([r.text for r in rows]),
         }
 
         def work() -> dict[str, Any]:
             shutil.rmtree(where, ignore_errors=True)
-            return make_base(
-                learnt,
-                rows,
-                kind,
-                recipe,
-                seed=seed,
-                out=where,
-                device=self.settings.device,
-                report=self.training,
+            return make_base(learnt, rows, task.base, recipe, seed=task.seed, out=where, device=self.settings.device)
+
+        return self.units.run(task.unit, inputs, work, whole=lambda _: (where / "config.json").is_file())
+
+    def _directory(self, unit: str) -> Path:
+        return self.out / "bases" / unit
+
+    def _loaded(self, kind: Kind, seed: int) -> Models:
+        """Base and control of a seed."""
+        if self._models is None or (self._models.kind, self._models.seed) != (kind, seed):
+            self._models = None
+            gc.collect()
+            base, control = (
+                load_model(self._directory(f"{who}-{kind}-{seed}"), device=self.settings.device)
+                for who in ("base", CONTROL)
             )
+            self._models = Models(kind, seed, base, control)
+        return self._models
 
-        made = self.units.run("base", name, inputs, work, still_there=lambda _: (where / "config.json").is_file())
-        if "failed" in made:
-            raise LetheError(made["failed"], "A base of the benchmark could not be made.")
-        return where
+    def _rows(self, kind: Kind, seed: int, place: Place) -> Finished:
+        """The figures of base and control."""
+        models, material = self._loaded(kind, seed), self._asked(place)
+        base, control = models.base, models.control
+        inputs = {"material": self.fingerprint(material), "base": base.digest, "control": control.digest}
 
-    @contextmanager
-    def models(self, kind: Kind, seed: int) -> Iterator["Models"]:
-        """Base and control of a seed, loaded, with the figures of both."""
-        paths = [self.base(kind, seed, control=control) for control in (False, True)]
-        base, control = (load_model(path, device=self.settings.device) for path in paths)
-        yield Models(kind, seed, base, control, self._rows(kind, seed, base, control))
-        del base, control
-        gc.collect()
+        def work() -> dict[str, Any]:
+            made = judge(base, material.probes, backends=self.backends, control=control, twins=self.twins)
+            theirs = judge(control, material.probes, backends=self.backends, twins=self.twins, base=made.figures)
+            return {"base": made.to_json(), "control": theirs.to_json()}
 
-    def _rows(self, kind: Kind, seed: int, base: LoadedModel, control: LoadedModel) -> dict[str, dict[str, Any]]:
-        """The rows of base and control on the whole set and on the slice."""
-        found: dict[str, dict[str, Any]] = {}
-        for place, material in (("whole", self.material), ("slice", self.slice)):
-            if place == "slice" and (self.slice is self.material or (kind, seed) != self.searched()):
-                found["slice"] = found["whole"]
-                continue
-            inputs = {"material": self.fingerprint(material), "base": base.digest, "control": control.digest}
+        return self.units.run(f"rows-{kind}-{seed}-{place}", inputs, work)
 
-            def work(material: Material = material) -> dict[str, Any]:
-                made = judge(base, material.probes, backends=self.backends, control=control, twins=self.twins)
-                theirs = judge(control, material.probes, backends=self.backends, twins=self.twins, base=made.figures)
-                return {"base": made.to_json(), "control": theirs.to_json()}
-
-            found[place] = self.units.run("row", f"rows-{kind}-{seed}-{place}", inputs, work)
-        return found
+    def _asked(self, place: Place) -> Material:
+        return self.slice if place == "slice" else self.material
 
     def fingerprint(self, material: Material) -> str:
         """A keyed digest of everything that a model learns from or is asked."""
@@ -171,44 +163,41 @@ class Session:
             }
         )
 
-    def searched(self) -> tuple[Kind, int]:
-        """Base and seed that the search and the ablations run on."""
-        return self.settings.kinds[0], self.settings.seeds[0]
-
-    def erased(
-        self,
-        kind: str,
-        unit: str,
-        name: str,
-        settings: UnlearnSettings,
-        material: Material,
-        models: "Models",
-        place: str,
-    ) -> dict[str, Any]:
-        """One erasure, judged: figures, subjects, steps, seconds; or ``failed`` with a code."""
-        where = self.out / "adapters" / unit
+    def _erase(self, task: Task) -> Finished:
+        """One erasure, judged: figures, subjects, steps, seconds."""
+        material = self._asked(task.place)
+        changes: dict[str, Any] = {"rate": task.rate, "passes": task.passes}
+        if task.kind == "ablation":
+            changes = dict(ablations()[task.number][2])
+            questions = changes.pop("neighbour_questions", None)
+            if questions is not None:
+                material = material_of(material.people, self.data, self.settings, questions)
+        settings = candidates.settings_of(task.method, task.seed, **changes)
+        models = self._loaded(task.base, task.seed)
+        where, kept = self.adapter(task.unit), task.kind == "final"
         inputs = {
             "base": models.base.digest,
             "control": models.control.digest,
-            "method": name,
+            "method": task.method,
             "settings": asdict(settings),
             "material": self.fingerprint(material),
         }
 
         def work() -> dict[str, Any]:
-            shutil.rmtree(where, ignore_errors=True)
-            trained = self._train(name, settings, material, models.base, where)
-            with with_adapter(models.base, where / "adapter") as adapted:
+            base = self._rows(task.base, task.seed, task.place).result["base"]["figures"]
+            shutil.rmtree(where.parent, ignore_errors=True)
+            trained = self._train(task.method, settings, material, models.base, where.parent)
+            with with_adapter(models.base, where) as adapted:
                 judged = judge(
                     adapted,
                     material.probes,
                     backends=self.backends,
                     control=models.control,
                     twins=self.twins,
-                    base=models.rows[place]["base"]["figures"],
+                    base=base,
                 )
-            if kind != "final":
-                shutil.rmtree(where, ignore_errors=True)
+            if not kept:
+                shutil.rmtree(where.parent, ignore_errors=True)
             return {
                 **judged.to_json(),
                 "judge_seconds": round(judged.seconds, 1),
@@ -217,8 +206,14 @@ class Session:
                 "tokens_per_second": trained["tokens_per_second"],
             }
 
-        there = where / "adapter" / "adapter_model.safetensors"
-        return self.units.run(kind, unit, inputs, work, still_there=lambda _: kind != "final" or there.is_file())
+        def whole(found: dict[str, Any]) -> bool:
+            return not kept or "failed" in found or (where / "adapter_model.safetensors").is_file()
+
+        return self.units.run(task.unit, inputs, work, whole=whole)
+
+    def adapter(self, unit: str) -> Path:
+        """Where a final run's adapter lies."""
+        return self.out / "adapters" / unit / "adapter"
 
     def _train(
         self, name: str, settings: UnlearnSettings, material: Material, base: LoadedModel, where: Path
@@ -237,25 +232,27 @@ class Session:
             "tokens_per_second": trained.tokens_per_second,
         }
 
-    def attack(
-        self, name: str, models: "Models", loaded: LoadedModel, adapter: Path, control: Sequence[AttackResult]
-    ) -> list[AttackResult]:
-        """Every attack on one model as one unit; a control meets those that its scores are taken off for."""
-        of_control = name == "control"
-        only = self.settings.attacks or (attacking.ON_CONTROL if of_control else ())
+    def _attack(self, task: Task) -> Finished:
+        """Every attack on one model; a control meets those that its scores are taken off for."""
+        of_control = task.method == CONTROL
+        models = self._loaded(task.base, task.seed)
         if of_control:
-            only = tuple(one for one in only if one in attacking.ON_CONTROL)
-        unit = f"attack-{models.kind}-{models.seed}-{name}"
+            adapter = self._directory(f"{CONTROL}-{task.base}-{task.seed}")
+            return self._attacked(task.unit, models.control, adapter, attacking.on_control(self.settings.attacks))
+        adapter = self.adapter(f"final-{task.base}-{task.seed}-{task.method}")
+        with with_adapter(models.base, adapter) as adapted:
+            return self._attacked(task.unit, adapted, adapter, self.settings.attacks)
+
+    def _attacked(self, unit: str, loaded: LoadedModel, adapter: Path, only: Sequence[str]) -> Finished:
         budgets = AttackSettings(samples=self.settings.samples, probes_per_fact=1)
-        weights = adapter / ("config.json" if of_control else "adapter_model.safetensors")
+        weights = adapter / "adapter_model.safetensors"
         inputs = {
-            "adapter": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "adapter": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
             "base": loaded.digest,
             "attacks": list(only),
             "settings": budgets.model_dump(mode="json"),
             "per_subject": self.settings.attack_per_subject,
             "material": self.fingerprint(self.material),
-            "control": [models.control.digest, *(one.name for one in control)],
         }
 
         def work() -> dict[str, Any]:
@@ -266,15 +263,12 @@ class Session:
                 settings=budgets,
                 backends=self.backends,
                 per_subject=self.settings.attack_per_subject,
-                control=control,
                 only=only,
                 out_dir=self.out / "attacks" / unit,
             )
             return {"results": [one.model_dump(mode="json") for one in found]}
 
-        if of_control and not only:
-            return []
-        return attacking.from_json(self.units.run("attack", unit, inputs, work).get("results", ()))
+        return self.units.run(unit, inputs, work, whole=attacking.decided)
 
 
 def device_type(device: str | None) -> str:
@@ -294,13 +288,3 @@ def material_of(people: People, data: Dataset, settings: BenchSettings, question
     )
     asked = settings.neighbour_questions if questions is None else questions
     return make_material(people, probes, amounts=bench_amounts(asked), seed=0)
-
-
-def _planned(settings: BenchSettings, methods: tuple[str, ...]) -> Counter[str]:
-    runs = len(settings.seeds) + len(settings.kinds) - 1
-    attacked = min(settings.attack_seeds, len(settings.seeds))
-    planned = Counter({"base": 2 * runs, "row": runs, "final": runs * len(methods)})
-    planned["attack"] = attacked * (len(methods) + 1)
-    planned["trial"] = len(methods) * len(candidates.trials(settings.trials)) if settings.trials else 0
-    planned["ablation"] = len(candidates.ABLATIONS) + 1 if settings.ablations else 0
-    return planned

@@ -36,6 +36,8 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield "SMOKE RUN: few people, stored settings, one seed. No conclusion about methods stands on it."
     if result["note"]:
         yield str(result["note"])
+    if result["missing"]:
+        yield f"{len(result['missing'])} units are not yet run: a place in the table may change."
     for kind, found in result["bases"].items():
         yield ""
         yield f"base: {kind}, {found['seeds']} seed(s)"
@@ -74,4 +76,5 @@ def _line(row: Mapping[str, Any]) -> str:
         figure = f"({figure})"
     cells = "".join(f"{cell(row['figures'].get(name), places):>9}" for _, name, places in COLUMNS)
     failed = f"  failed: {', '.join(row['failed'])}" if row.get("failed") else ""
-    return f"{rank:>3} {row['name']:22}{figure:>8}{cells}{failed}"
+    waiting = f"  not yet run: {row['waiting']}" if row.get("waiting") else ""
+    return f"{rank:>3} {row['name']:22}{figure:>8}{cells}{failed}{waiting}"

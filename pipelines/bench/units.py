@@ -3,11 +3,10 @@
 import json
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.directory_key import directory_key
 from pipelines.source_digest import source_digest
@@ -15,25 +14,20 @@ from policies.canonical import canonical_json, keyed_digest
 from policies.errors import LetheError
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Progress of the whole run, for the command to show.
+class Finished(NamedTuple):
+    """A unit that is worked out.
 
     Attributes:
-        unit: What begins or has ended.
-        done: Units finished.
-        planned: Units in all.
-        eta_seconds: Expected rest.
-        kept: Whether the unit was there already.
-        seconds: Of the unit; None while it runs.
+        result: As JSON.
+        seconds: That it took, whenever that was.
+        cpu_seconds: Of the processor: what it takes where nothing else runs.
+        kept: Whether it was there already.
     """
 
-    unit: str
-    done: int
-    planned: int
-    eta_seconds: float
-    kept: bool = False
-    seconds: float | None = None
+    result: dict[str, Any]
+    seconds: float
+    cpu_seconds: float
+    kept: bool
 
 
 @dataclass(slots=True)
@@ -43,19 +37,11 @@ class Units:
     Attributes:
         directory: Where they lie; one key file beside them, since keys are over personal data and a plain digest could
             be confirmed by guessing.
-        planned: Units by kind, for the ETA: those to come cost what those of their kind did cost.
-        guess: Seconds of a unit by kind before one is finished.
-        tell: Told when a unit begins and ends.
         device: Where units are worked out: their seconds are part of their results.
     """
 
     directory: Path
-    planned: Counter[str]
-    guess: Mapping[str, float]
-    tell: Callable[[Told], None] | None = None
     device: str = "cpu"
-    _done: Counter[str] = field(default_factory=Counter)
-    _seconds: dict[str, list[float]] = field(default_factory=dict)
     _key: bytes = b""
 
     def __post_init__(self) -> None:
@@ -68,62 +54,48 @@ class Units:
 
     def run(
         self,
-        kind: str,
         name: str,
         inputs: Any,
         work: Callable[[], dict[str, Any]],
         *,
-        still_there: Callable[[dict[str, Any]], bool] | None = None,
-    ) -> dict[str, Any]:
+        whole: Callable[[dict[str, Any]], bool] | None = None,
+    ) -> Finished:
         """The result of a unit: read where it is finished, else worked out and written at once.
 
         A ``LetheError`` of a method is a result too (``failed``: its code): the others go on.
 
         Args:
-            kind: For the ETA.
             name: Its file's name: ids only.
             inputs: Everything that the result depends on beside device and code, as JSON.
             work: Works it out.
-            still_there: Whether what the unit left on the disk is still there.
+            whole: Whether a result that is there may stay: what it left on the disk is still there, nothing in it is
+                worth another try. One that failed is asked too.
         """
         about = {"unit": name, "inputs": inputs, "device": self.device, "code": source_digest()}
         key = self.digest(about)
         path = self.directory / "units" / f"{name}.json"
         found = _read(path, key)
-        if found is not None and (still_there is None or "failed" in found["result"] or still_there(found["result"])):
-            self._finish(kind, name, float(found["seconds"]), kept=True)
-            return dict(found["result"])
-        self._tell(Told(name, sum(self._done.values()), sum(self.planned.values()), self._eta()))
-        began = time.monotonic()
+        if found is not None and (whole is None or whole(found["result"])):
+            return Finished(dict(found["result"]), float(found["seconds"]), float(found["cpu_seconds"]), True)
+        began, cpu = time.monotonic(), time.process_time()
         try:
             result = work()
         except LetheError as error:
             if error.code == "unlearn.cancelled":
                 raise
             result = {"failed": error.code}
-        seconds = time.monotonic() - began
-        _write(path, {"unit": name, "key": key, "seconds": round(seconds, 2), "result": result})
-        self._finish(kind, name, seconds, kept=False)
-        return result
-
-    def _finish(self, kind: str, name: str, seconds: float, *, kept: bool) -> None:
-        self._done[kind] += 1
-        self.planned[kind] = max(self.planned[kind], self._done[kind])
-        self._seconds.setdefault(kind, []).append(seconds)
-        self._tell(
-            Told(name, sum(self._done.values()), sum(self.planned.values()), self._eta(), kept=kept, seconds=seconds)
+        made = Finished(result, round(time.monotonic() - began, 2), round(time.process_time() - cpu, 2), False)
+        _write(
+            path,
+            {
+                "unit": name,
+                "key": key,
+                "seconds": made.seconds,
+                "cpu_seconds": made.cpu_seconds,
+                "result": result,
+            },
         )
-
-    def _eta(self) -> float:
-        rest = 0.0
-        for kind, count in self.planned.items():
-            known = self._seconds.get(kind)
-            rest += (count - self._done[kind]) * (sum(known) / len(known) if known else self.guess.get(kind, 0.0))
-        return rest
-
-    def _tell(self, told: Told) -> None:
-        if self.tell:
-            self.tell(told)
+        return made
 
 
 def _read(path: Path, key: str) -> dict[str, Any] | None:
@@ -132,7 +104,9 @@ def _read(path: Path, key: str) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    whole = isinstance(found, dict) and {"key", "seconds", "result"} <= found.keys() and found["key"] == key
+    whole = (
+        isinstance(found, dict) and {"key", "seconds", "cpu_seconds", "result"} <= found.keys() and found["key"] == key
+    )
     return found if whole else None
 
 

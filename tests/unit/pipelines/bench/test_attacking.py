@@ -29,11 +29,26 @@ def told(name: str, scores: list[float | None], *, tier: Tier = 1, measure: Meas
 def test_the_controls_scores_are_taken_off_probe_by_probe() -> None:
     ours = [told("leak_at_k", [1.0, 0.5, None, 0.0]), told("typos", [1.0], tier=0, measure="kfr")]
     theirs = [told("leak_at_k", [0.0, 0.5, 1.0, 0.5])]
+    theirs.append(told("typos", [0.0], tier=0, measure="kfr"))
     leak, typos = attacking.paired(ours, theirs)
     assert leak.control == pytest.approx(0.5)
     assert leak.parts["over_control"] == pytest.approx((1.0 + 0.0 - 0.5) / 3)
     assert leak.parts["over_control_n"] == 3
-    assert typos == ours[1]
+    assert (typos.control, typos.parts["over_control"]) == (0.0, 1.0)
+    assert attacking.paired(ours, theirs[:1])[1] == ours[1]
+
+
+def test_the_control_meets_every_attack_whose_answers_are_read_beside_its_own() -> None:
+    assert {"leak_at_k", "completion", "typos", "relearn_leaked", "any_of_k"} <= set(attacking.on_control(()))
+    assert attacking.on_control(("quantised", "leak_at_k", "aim")) == ("aim", "leak_at_k")
+
+
+def test_an_undecided_attack_is_worth_another_try() -> None:
+    found = [told("leak_at_k", [1.0]), told("aim", [1.0]).model_copy(update={"state": "undecided"})]
+    whole, open_ = ({"results": [one.model_dump(mode="json") for one in part]} for part in (found[:1], found))
+    assert attacking.decided(whole)
+    assert not attacking.decided(open_)
+    assert not attacking.decided({"failed": "verify.judge_down"})
 
 
 def test_a_note_that_there_is_no_control_goes_where_one_was_taken_off() -> None:

@@ -11,7 +11,7 @@ from pipelines.bench.text import cell, lines
 BASE = {"v_krr": 0.8, "p_krr": 0.5, "p_kfr": 0.1, "p_ls": 0.2, "p_ls_reference": 0.25, "utility": 1.0}
 
 
-def run(fluent: float, utility: float = 0.97, **more: Any) -> dict[str, Any]:
+def run(fluent: float, utility: float = 0.97, *, seed: int = 0, **more: Any) -> dict[str, Any]:
     figures = {
         "v_krr": 0.4,
         "p_krr": 0.5,
@@ -24,14 +24,14 @@ def run(fluent: float, utility: float = 0.97, **more: Any) -> dict[str, Any]:
         "p_ls_reference": 0.25,
     }
     subjects = {f"s{n:02d}": {"p_kfr_fluent": fluent + 0.01 * n, "v_kfr_fluent": fluent} for n in range(6)}
-    return {"figures": {**figures, **more}, "subjects": subjects, "seconds": 3.0, "steps": 7}
+    return {"figures": {**figures, **more}, "subjects": subjects, "seconds": 3.0, "steps": 7, "seed": seed}
 
 
 FINALS = {
-    "relearn": [run(0.8), run(0.8)],
-    "relearn_npo": [run(0.9), run(0.98)],
+    "relearn": [run(0.8), run(0.8, seed=1)],
+    "relearn_npo": [run(0.9), run(0.98, seed=1)],
     "npo": [run(0.99, utility=0.5)],
-    "rmu": [{"failed": "unlearn.diverged"}],
+    "rmu": [{"failed": "unlearn.diverged", "seed": 0}],
     "dpo": [run(0.7, leak_over_control=None)],
     "relearn_as_published": [run(0.1)],
 }
@@ -57,7 +57,9 @@ def result(**changes: Any) -> dict[str, Any]:
         "targets": results.targets(None),
         "differences": results.differences(FINALS, "relearn_npo", "p_kfr_fluent"),
         "paper": {"note": "another model", "rows": results.paper_rows()},
-        "seconds": {"all": 12.0},
+        "missing": [],
+        "machine": {"jobs": 2},
+        "seconds": {"all": 12.0, "units": 20.0, "units_cpu": 18.0},
     }
     return {**made, **changes}
 
@@ -84,7 +86,7 @@ def test_the_table_ranks_with_means_over_seeds() -> None:
 
 
 def test_a_method_that_failed_on_a_seed_has_figures_and_no_rank() -> None:
-    finals = {"relearn": [run(0.8), run(0.8)], "wga": [run(1.0), {"failed": "unlearn.diverged"}]}
+    finals = {"relearn": [run(0.8), run(0.8, seed=1)], "wga": [run(1.0), {"failed": "unlearn.diverged", "seed": 1}]}
     relearn, wga = results.table(BASE, {}, finals)[2:]
     assert (relearn["name"], relearn["rank"]) == ("relearn", 1)
     assert (wga["name"], wga["rank"], wga["combined"], wga["seeds"]) == ("wga", None, None, 1)
@@ -92,7 +94,10 @@ def test_a_method_that_failed_on_a_seed_has_figures_and_no_rank() -> None:
 
 
 def test_differences_take_the_seeds_on_which_both_came_to_an_end() -> None:
-    finals = {"relearn": [run(0.5), run(0.9)], "wga": [{"failed": "unlearn.diverged"}, run(0.8)]}
+    finals = {
+        "relearn": [run(0.5), run(0.9, seed=1)],
+        "wga": [{"failed": "unlearn.diverged", "seed": 0}, run(0.8, seed=1)],
+    }
     (one,) = results.differences(finals, "relearn", "p_kfr_fluent")
     assert one["difference"] == pytest.approx(0.1)  # and not 0.7 - 0.8
     assert one["seeds"] == 1
@@ -111,7 +116,10 @@ def test_differences_are_paired_by_subject_after_the_mean_over_seeds() -> None:
     assert found["relearn"]["lower"] == pytest.approx(0.14)  # the same gap for every subject has no spread
     assert found["relearn"]["subjects"] == 6
     assert found["relearn"]["enough"]
-    few = {"a": [{"subjects": {"s1": {"m": 1.0}}}], "b": [{"subjects": {"s1": {"m": 0.5}, "s2": {"m": 0.1}}}]}
+    few = {
+        "a": [{"seed": 0, "subjects": {"s1": {"m": 1.0}}}],
+        "b": [{"seed": 0, "subjects": {"s1": {"m": 0.5}, "s2": {"m": 0.1}}}],
+    }
     (one,) = results.differences(few, "a", "m")
     assert one["subjects"] == 1
     assert not one["enough"]
@@ -125,6 +133,16 @@ def test_a_missing_figure_meets_no_target() -> None:
     assert met["leak@k over the control's"] is False
     assert met["KFR lost to 4 bits"] is True
     assert met["KFR, validation questions"] is None
+
+
+def test_a_result_of_a_run_that_goes_on_says_what_is_not_there_yet() -> None:
+    table = results.table(BASE, {}, FINALS, {"dpo": 2})
+    open_ = result(missing=["final-phrased-1-dpo", "x"], bases={"phrased": {"table": table, "runs": {}, "seeds": 1}})
+    text = "\n".join(lines(open_))
+    assert text.count("not yet run") == 2
+    assert "2 units are not yet run" in text
+    assert "not yet run: 2" in render_page(open_)
+    assert "not yet run" not in "\n".join(lines(result())) + render_page(result())
 
 
 def test_the_papers_table_is_whole() -> None:
@@ -157,7 +175,7 @@ def test_a_page_with_missing_cells_is_self_contained_and_stable() -> None:
 
 
 def test_a_page_without_any_measured_method_is_still_a_page() -> None:
-    table = results.table(BASE, {}, {"rmu": [{"failed": "unlearn.diverged"}]})
+    table = results.table(BASE, {}, {"rmu": [{"failed": "unlearn.diverged", "seed": 0}]})
     bare = {"phrased": {"table": table, "runs": {}, "seeds": 1}}
     page = render_page(result(bases=bare, differences=[], ablations=[], best_relearn=None, first=None, smoke=False))
     assert "unlearn.diverged" in page

@@ -1,8 +1,10 @@
 """The whole benchmark on a miniature data set with a tiny base, from beginning to end, twice."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -10,12 +12,12 @@ from typer.testing import CliRunner
 from pipelines.base.settings import BaseSettings
 from pipelines.bench import as_published
 from pipelines.bench.bases import BaseRecipe
-from pipelines.bench.candidates import CENTRES, competitors, settings_of, trials
+from pipelines.bench.candidates import CENTRES, RELEARN, competitors, settings_of, trials
 from pipelines.bench.page import render_page
-from pipelines.bench.run import run_benchmark
+from pipelines.bench.run import Told, run_benchmark
 from pipelines.bench.settings import BenchSettings, quick_settings
-from pipelines.bench.sources import load_knowundo
-from pipelines.bench.units import Told
+from pipelines.bench.sources import Dataset, load_knowundo
+from pipelines.bench.tasks import plan
 from pipelines.unlearn.registry import methods
 from policies.errors import LetheError
 from tests.unit.pipelines.bench.toyset import PEOPLE, write_toyset
@@ -35,7 +37,7 @@ def miniature() -> BenchSettings:
 def test_the_quick_run_from_beginning_to_end_and_again(tmp_path: Path) -> None:
     data = load_knowundo(write_toyset(tmp_path / "data"))
     out = tmp_path / "out"
-    result = run_benchmark(data, miniature(), out, command="lethe bench")
+    result = run_benchmark(data, miniature(), out, jobs=1, command="lethe bench")
     text = json.dumps(result, allow_nan=False)
     for person in PEOPLE:
         for private in (person[0], person[0].split()[1], person[3], f"@{person[2].lower()}"):
@@ -53,10 +55,70 @@ def test_the_quick_run_from_beginning_to_end_and_again(tmp_path: Path) -> None:
     assert relearn["figures"]["relearn_over_control"] is not None
     assert "Unlearning on KnowUnDo" in render_page(result)
     told: list[Told] = []
-    again = run_benchmark(data, miniature(), out, command="lethe bench", tell=told.append)
-    assert told
-    assert all(one.kept for one in told)
-    assert {**again, "seconds": 0} == {**result, "seconds": 0}
+    again = run_benchmark(data, miniature(), out, jobs=1, command="lethe bench", tell=told.append)
+    ended = [one for one in told if one.seconds is not None]
+    assert len(ended) == ended[-1].planned == ended[-1].done
+    assert all(one.kept for one in ended)
+    assert ended[-1].eta_seconds == 0
+    assert figures_of(again) == figures_of(result)
+    _one_attack_is_tried_again(out, data, result)
+
+
+def _one_attack_is_tried_again(out: Path, data: Dataset, result: dict[str, Any]) -> None:
+    """As if its judge had been down."""
+    unit, attack = (out / "units" / "attack-phrased-0-relearn.json"), (out / "attacks" / "attack-phrased-0-relearn")
+    found = json.loads(unit.read_text())
+    (broken,) = (one for one in found["result"]["results"] if one["name"] == "prefix_injection:prefill")
+    broken |= {"state": "undecided", "value": None}
+    unit.write_text(json.dumps(found))
+    (attack / "prefix_injection.json").unlink()
+    told: list[Told] = []
+    again = run_benchmark(data, miniature(), out, jobs=1, command="lethe bench", tell=told.append)
+    assert [one.units for one in told if one.seconds is not None and not one.kept] == [("attack-phrased-0-relearn",)]
+    assert figures_of(again) == figures_of(result)
+
+
+@pytest.mark.slow
+def test_two_at_a_time_come_to_the_very_figures_of_one_after_another(tmp_path: Path) -> None:
+    data = load_knowundo(write_toyset(tmp_path / "data"))
+    settings = replace(miniature(), methods=("grad_ascent",), trials=1, slice_people=2, attacks=("leak_at_k",))
+
+    def stop(told: Told) -> None:
+        if told.done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(data, settings, tmp_path / "two", jobs=2, tell=stop)
+    two = run_benchmark(data, settings, tmp_path / "two", jobs=2)
+    one = run_benchmark(data, settings, tmp_path / "one", jobs=1)
+    assert figures_of(one) == figures_of(two)
+    assert not one["missing"]
+
+
+def figures_of(result: dict[str, Any]) -> Any:
+    """A result without what the clock and the number of processes say."""
+    clocked = ("seconds", "judge_seconds", "tokens_per_second", "machine")
+
+    def without(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: without(one) for name, one in value.items() if name not in clocked}
+        return [without(one) for one in value] if isinstance(value, list | tuple) else value
+
+    return without(result)
+
+
+def test_every_task_comes_after_those_that_it_needs_and_the_telling_ones_first() -> None:
+    tasks = plan(BenchSettings(), competitors(), sliced=True)
+    place = {task.unit: number for number, task in enumerate(tasks)}
+    assert len(place) == len(tasks)
+    assert all(place[need] < place[task.unit] for task in tasks for need in task.needs)
+    finals = [task for task in tasks if task.kind == "final"]
+    assert [task.method for task in finals[:4]] == list(RELEARN)
+    assert Counter(task.method for task in finals) == dict.fromkeys(competitors(), 4)  # three seeds, and the other base
+    assert Counter(task.kind for task in tasks)["base"] == 8
+    quick = plan(quick_settings(), competitors(), sliced=False)
+    assert {task.kind for task in quick} == {"base", "rows", "final", "attack"}
+    assert all(task.place == "whole" for task in quick)
 
 
 def test_every_registered_method_takes_part_once() -> None:
