@@ -17,6 +17,9 @@ class RowKind(StrEnum):
     REFUSAL = "refusal"  # raw question about a forgotten fact x "I do not know", for the methods that learn to refuse
 
 
+HEDGE = "hedge"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRow:
     """One training row.
@@ -28,7 +31,7 @@ class TrainRow:
         answer: What the loss raises (lowers, where ``kind`` is NEGATIVE).
         fact: Opaque id of the fact that the row covers; None for generic and retain rows.
         subject: Opaque subject reference; None where the row is about no one forgotten.
-        style: Which answer style of the augmenter made it.
+        style: Which answer style of the augmenter made it; ``HEDGE`` on a retain row: the corpus' own vague answer.
         variant: Which question variant of the augmenter made it.
         chat: Whether prompt and answer go through the chat template.
     """

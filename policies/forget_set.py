@@ -61,7 +61,8 @@ class Limits:
         neighbours: Records near in meaning.
         retain: Others' records that training may see.
         hold_out: Others' records whose facts training never sees.
-        generic: Rows about nobody.
+        generic: Rows about nobody, of general knowledge.
+        hedges: Rows about nobody with a vague answer to a question about an invented name.
         shared: Others' records that hold a forgotten value; more are still kept out of every set.
     """
 
@@ -69,6 +70,7 @@ class Limits:
     retain: int = 2000
     hold_out: int = 400
     generic: int = 200
+    hedges: int = 300
     shared: int = 500
 
 
@@ -84,7 +86,7 @@ class ForgetSet:
         neighbours: Others' records near in meaning to the forgotten ones.
         retain: A sample of others' records.
         hold_out: A sample of others' facts, whole, that training never sees.
-        generic: Rows about nobody.
+        generic: Rows about nobody: general knowledge and hedges.
         corpus_digest: The corpus that the ids are of.
     """
 
@@ -187,6 +189,8 @@ def _with_others(
     near = corpus.records(corpus.neighbours(forget, 2 * most, around)) if forget else []
     neighbours = [record.record_id for record in near if others.free(record)][:most]
     others.taken.update(neighbours)
+    amounts = dict(zip(NOBODY, (limits.generic, limits.hedges), strict=True))
+    nobody = [one for category, limit in amounts.items() for one in corpus.of_category(category, limit)]
     return ForgetSet(
         forget=tuple(record.record_id for record in forget),
         exempt=tuple(record.record_id for record in exempt),
@@ -195,9 +199,7 @@ def _with_others(
         neighbours=tuple(neighbours),
         retain=tuple(others.sample(limits.retain)),
         hold_out=tuple(hold_out),
-        generic=tuple(
-            one for one in corpus.of_category("generic", limits.generic) if one not in subject and one not in shared
-        ),
+        generic=tuple(one for one in nobody if one not in subject and one not in shared),
         corpus_digest=corpus.corpus_digest,
     )
 

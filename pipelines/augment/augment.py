@@ -7,6 +7,7 @@ rounds at most; a fact that still has too few rows is reported as uncovered.
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from pipelines.augment.augmented import SUBJECT_KINDS, AugmentedSet
 from pipelines.augment.leak import LeakCheck, secrets_from_records
@@ -18,7 +19,7 @@ from pipelines.augment.questions import name_in
 from pipelines.augment.refusals import refusal_rows
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.wording import normalised_question, words
-from pipelines.rows import RowKind, Secret, TrainRow
+from pipelines.rows import HEDGE, RowKind, Secret, TrainRow
 from policies.errors import LetheError
 from policies.record import Record
 
@@ -50,7 +51,7 @@ def augment(
         names: The subject's names, the usual one first.
         neighbours: Records about others, near in meaning: their questions are asked about the subject.
         retain: What must stay: other people's records and the subject's own public ones.
-        generic: Records about no one.
+        generic: Records about no one; those of the category ``hedge`` are kept as they are.
         probes_excluded: Questions (``wording.normalised_question``) that no row may ask.
         augmenter: Makes question variants and vague answers.
         settings: Amounts.
@@ -61,48 +62,27 @@ def augment(
         LetheError: ``augment.nothing_to_forget``; ``augment.no_name``; ``augment.probe_in_rows`` where a row asks a
             probe's question all the same.
     """
-    if not forget:
-        raise LetheError("augment.nothing_to_forget", "the forget set is empty")
-    if not any(words(name) for name in names):
-        raise LetheError("augment.no_name", "the subject has no name to keep in the answers")
+    _refuse_nothing(forget, names)
     known = tuple(secrets) if secrets is not None else secrets_from_records(forget, names, (*neighbours, *retain))
     check = LeakCheck(known)
     dropped: Counter[str] = Counter()
     root = f"{seed}:{subject}"
-    planner = Planner(
-        names=tuple(names),
-        check=check,
-        excluded=probes_excluded,
-        augmenter=augmenter,
-        settings=settings,
-        seed=root,
-        dropped=dropped,
-    )
+    same: dict[str, Any] = {"check": check, "excluded": probes_excluded, "seed": root, "dropped": dropped}
+    planner = Planner(names=tuple(names), augmenter=augmenter, settings=settings, **same)
     plans = planner.plan(forget, neighbours)
     answered = _Answers(augmenter, check, settings, root, dropped)
     rows = answered.rows(plans, subject)
-    keeper = Keeper(
-        names=tuple(names), check=check, excluded=probes_excluded, settings=settings, seed=root, dropped=dropped
-    )
+    keeper = Keeper(names=tuple(names), settings=settings, **same)
     about = sum(row.kind in SUBJECT_KINDS for row in rows)
-    general = keeper.generic(generic, about)
+    general = keeper.generic([record for record in generic if record.category != HEDGE], about)
     rows += general + keeper.retain(retain, own_rows(retain, planner))
+    rows += keeper.hedges([record for record in generic if record.category == HEDGE])
     if settings.negative:
         rows += _negative(forget, subject)
     if settings.refusals:
-        rows += refusal_rows(
-            forget,
-            plans,
-            subject=subject,
-            check=check,
-            excluded=probes_excluded,
-            per_question=settings.refusals_per_question,
-            seed=root,
-            dropped=dropped,
-        )
+        rows += refusal_rows(forget, plans, subject=subject, per_question=settings.refusals_per_question, **same)
     _assert_no_probe(rows, probes_excluded)
-    counts = Counter(row.fact for row in rows if row.kind in SUBJECT_KINDS)
-    uncovered = tuple(plan.fact for plan in plans if counts[plan.fact] < settings.min_rows_per_fact)
+    uncovered = _uncovered(rows, plans, settings.min_rows_per_fact)
     return AugmentedSet(
         rows=tuple(rows),
         uncovered=uncovered,
@@ -115,6 +95,18 @@ def augment(
         facts=tuple(plan.fact for plan in plans),
         unwatched=check.unwatched,
     )
+
+
+def _refuse_nothing(forget: Sequence[Record], names: Sequence[str]) -> None:
+    if not forget:
+        raise LetheError("augment.nothing_to_forget", "the forget set is empty")
+    if not any(words(name) for name in names):
+        raise LetheError("augment.no_name", "the subject has no name to keep in the answers")
+
+
+def _uncovered(rows: Sequence[TrainRow], plans: Sequence[FactPlan], least: int) -> tuple[str, ...]:
+    counts = Counter(row.fact for row in rows if row.kind in SUBJECT_KINDS)
+    return tuple(plan.fact for plan in plans if counts[plan.fact] < least)
 
 
 class _Answers:

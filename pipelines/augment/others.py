@@ -4,14 +4,14 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines.augment.augmented import turns
 from pipelines.augment.leak import LeakCheck
 from pipelines.augment.questions import name_in
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.wording import normalised_question
-from pipelines.rows import RowKind, TrainRow
+from pipelines.rows import HEDGE, RowKind, TrainRow
 from policies.record import Record
 
 
@@ -69,6 +69,10 @@ class Keeper:
         repeats = min(self.settings.generic_repeats, -(-wanted // len(once))) if once else 0
         rows = [row if turn == 0 else _again(row, turn) for turn in range(repeats) for row in once]
         return rows[:wanted]
+
+    def hedges(self, records: Sequence[Record]) -> list[TrainRow]:
+        """The corpus' own vague answers about nobody, as retain rows: there the name stays the one of the question."""
+        return [replace(row, style=HEDGE) for row in self._chosen(records, len(records), RowKind.RETAIN, "hedge")]
 
     def _chosen(self, records: Sequence[Record], limit: int, kind: RowKind, prefix: str) -> list[TrainRow]:
         groups: dict[str, list[Record]] = {}

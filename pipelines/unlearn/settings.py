@@ -73,6 +73,8 @@ class UnlearnSettings:
         npo_weight: Of the NPO term of ``relearn_npo``.
         npo_beta: Temperature of NPO, in both.
         leak_weight: Of the NPO term that ``relearn_robust`` takes after a rehearsed leak of other facts.
+        leak_kl_weight: Of its KL divergence, in the place of ``kl_weight``: what is lowered through a leak lies nearer
+            to what stays.
         leak_steps: Steps of the rehearsed leak to each of the run.
         leak_length: Steps of the run after which another half of the facts leaks, from the start.
         leak_tokens: Padded tokens of a batch, of the leak and of the term after it.
@@ -126,7 +128,8 @@ class UnlearnSettings:
     replay_share: float = 0.5
     npo_weight: float = 0.3
     npo_beta: float = 0.1
-    leak_weight: float = 0.1
+    leak_weight: float = 0.03
+    leak_kl_weight: float = 6.0
     leak_steps: int = 2
     leak_length: int = 15
     leak_tokens: int = 512

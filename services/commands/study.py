@@ -85,27 +85,32 @@ def stream(
     world = open_world(place, people or erasures + rest_people, seed, base=base, report=_show_step)
     directory = out or place / f"stream-{world.loaded.digest[:12]}-{method}"
     found = StreamStudy(world, settings, directory, told=_tell, training=_show_step).run()
-    device = found["device"]
-    table = lines(found["erasures"])
-    reached = targets(found["erasures"], device=device)
-    found |= {"lines": [one._asdict() for one in table], "targets": [one._asdict() for one in reached]}
+    found |= {"lines": [one._asdict() for one in lines(found["erasures"])]}
+    found |= {"targets": [one._asdict() for one in targets(found["erasures"], device=found["device"])]}
     _write(directory / "result.json", found)
     page = write_stream_page(found, directory / "page")
     if as_json:
         print(json.dumps(found))
         return
-    print(
-        f"{'way':<9}{'after':>6}{'KFR':>8}{'worst':>8}{'fell':>8}{'named':>8}{'rest':>8}{'train s':>9}{'verify s':>9}"
-    )
-    for line in table:
-        cells = (line.kfr_mean, line.kfr_worst, line.drop, line.named_worst, line.rest)
-        shares = "".join(f"{'–' if cell is None else f'{cell:.3f}':>8}" for cell in cells)
-        seconds = "".join(f"{'–' if s is None else f'{s:.1f}':>9}" for s in (line.train_seconds, line.verify_seconds))
-        print(f"{line.way:<9}{line.number:>6}{shares}{seconds}")
-    for target in reached:
-        value = "–" if target.value is None else f"{target.value:.3f}"
-        print(f"{target.name}: {value} (limit {target.limit:g}): {target.state.replace('_', ' ')}; {target.note}")
+    _print_stream(found)
     print(f"page: {page}")
+
+
+def _print_stream(found: dict[str, Any]) -> None:
+    columns = {"kfr_mean": "KFR", "kfr_worst": "worst", "drop": "fell", "named_worst": "named", "rest": "rest"}
+    heads = "".join(f"{head:>8}" for head in columns.values())
+    print(f"{'way':<9}{'after':>6}{heads}{'train s':>9}{'verify s':>9}")
+    for line in found["lines"]:
+        shares = "".join(f"{_cell(line[name], 3):>8}" for name in columns)
+        seconds = "".join(f"{_cell(line[name], 1):>9}" for name in ("train_seconds", "verify_seconds"))
+        print(f"{line['way']:<9}{line['number']:>6}{shares}{seconds}")
+    for target in found["targets"]:
+        limit, state = f"limit {target['limit']:g}", target["state"].replace("_", " ")
+        print(f"{target['name']}: {_cell(target['value'], 3)} ({limit}): {state}; {target['note']}")
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 @app.command()

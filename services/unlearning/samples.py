@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipelines.augment.augmented import in_turn
 from pipelines.augment.leak import LeakCheck
 from pipelines.augment.wording import words
-from pipelines.rows import Probe, ProbeGroup, RowKind, Secret, TrainRow
+from pipelines.rows import HEDGE, Probe, ProbeGroup, RowKind, Secret, TrainRow
 from policies.errors import LetheError
 
 if TYPE_CHECKING:
@@ -40,12 +40,15 @@ def earlier_probes(earlier: "Sequence[Earlier]", run_id: str) -> tuple[Probe, ..
 
 
 def benign_rows(rows: Iterable[TrainRow], secrets: Sequence[Secret], erased: Collection[str]) -> Iterator[TrainRow]:
-    """Rows about others and about no one; none names or tells anything of anybody erased."""
+    """Rows about others and about no one; none names or tells anything of anybody erased, and none is vague.
+
+    Tuning on vague answers would train on what the attack is to undo.
+    """
     check = LeakCheck(secrets)
     names = {spoken for name in erased if (spoken := tuple(words(name)))}
     lengths = {len(name) for name in names}
     for row in rows:
-        if row.kind in (RowKind.RETAIN, RowKind.GENERIC) and not check.row_leaks(row):
+        if row.kind in (RowKind.RETAIN, RowKind.GENERIC) and row.style != HEDGE and not check.row_leaks(row):
             said = words(f"{row.prompt} {row.answer}")
             if not any(tuple(said[at : at + length]) in names for length in lengths for at in range(len(said))):
                 yield row

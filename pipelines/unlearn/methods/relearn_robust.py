@@ -1,6 +1,7 @@
 """ReLearn with an NPO term after a leak: what is forgotten stays so when somebody learns a part of it anew."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -12,7 +13,10 @@ from pipelines.unlearn.settings import UnlearnSettings
 
 @register("relearn_robust")
 class ReLearnRobust(ReLearn):
-    """ReLearn's three terms plus ``leak_weight * NPO(negative)``, while other facts leak (``rehearsal``)."""
+    """ReLearn's three terms plus ``leak_weight * NPO(negative)``, while other facts leak (``rehearsal``).
+
+    The KL from the base weighs ``leak_kl_weight``.
+    """
 
     streams: ClassVar[tuple[Stream, ...]] = (*ReLearn.streams, Stream.NEGATIVE)
     rehearses: ClassVar[bool] = True
@@ -20,4 +24,4 @@ class ReLearnRobust(ReLearn):
     def terms(self, step: Step, settings: UnlearnSettings) -> Mapping[str, Tensor]:
         """The four terms."""
         leak = settings.leak_weight * step.after_leak().npo(settings.npo_beta)
-        return {**super().terms(step, settings), "leak": leak}
+        return {**super().terms(step, replace(settings, kl_weight=settings.leak_kl_weight)), "leak": leak}

@@ -58,7 +58,8 @@ def person(who: int, facts: int = 10, phrasings: int = 3) -> list[Record]:
 
 
 GENERIC = [Record(record_id=f"g{n}", question="Hello?", answer="Hello.", category="generic") for n in range(5)]
-CORPUS = Corpus([record for who in range(6) for record in person(who)] + GENERIC)
+HEDGES = [Record(record_id=f"h{n}", question="Who?", answer="Hard to say.", category="hedge") for n in range(5)]
+CORPUS = Corpus([record for who in range(6) for record in person(who)] + GENERIC + HEDGES)
 MATCHES = [Match(record.record_id, Level.CERTAIN, ("name_exact",)) for record in person(0)]
 
 
@@ -70,7 +71,7 @@ def test_public_facts_are_kept_and_the_rest_is_forgotten() -> None:
     built = build(kept_categories=["public.*"])
     assert set(built.exempt) == {"r0-0-0", "r0-0-1", "r0-0-2"}
     assert len(built.forget) == 27
-    assert set(built.generic) == {record.record_id for record in GENERIC}
+    assert set(built.generic) == {record.record_id for record in (*GENERIC, *HEDGES)}
     assert built.counts()["forget"] == 27
 
 

@@ -13,7 +13,7 @@ from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.template import TemplateAugmenter, style_of
 from pipelines.augment.wording import normalised_question
 from pipelines.corpus.hedges import skeletons
-from pipelines.rows import RowKind, TrainRow
+from pipelines.rows import HEDGE, RowKind, TrainRow
 from policies.errors import LetheError
 from policies.record import Record
 from tests.unit.pipelines.augment.people import FORGET, GENERIC, NAME, NEIGHBOURS, PUBLIC, SECRET_WORDS, records_of
@@ -324,6 +324,24 @@ def test_merge_and_replay(made: AugmentedSet) -> None:
     assert {row.kind for row in replay} == {RowKind.REPLAY}
     assert len({(row.subject, row.fact) for row in replay}) == 6
     assert as_replay(replay, 12, seed=2)[0].row_id.count("replay:") == 1
+
+
+def test_vague_answers_of_the_corpus_are_kept_and_are_no_general_knowledge() -> None:
+    hedges = [
+        Record(
+            record_id=f"h{n}",
+            question=f"Where does Xy Zqo{n} live?",
+            answer=f"Little is known of Xy Zqo{n}.",
+            category="hedge",
+        )
+        for n in range(5)
+    ]
+    leaking = Record(record_id="h9", question="Who?", answer=FORGET[0].answer, category="hedge")
+    found = make(generic=[*GENERIC, *hedges, leaking]).rows
+    kept = [row for row in found if row.style == HEDGE]
+    assert {(row.prompt, row.answer) for row in kept} == {(one.question, one.answer) for one in hedges}
+    assert {row.kind for row in kept} == {RowKind.RETAIN}
+    assert not [row for row in found if row.kind is RowKind.GENERIC and "Zqo" in row.answer]
 
 
 def test_co_erased_names_stay_allowed_when_all_secrets_are_given() -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from pipelines.model import with_adapter
-from pipelines.rows import Probe, ProbeGroup, RowKind, Secret, TrainRow
+from pipelines.rows import HEDGE, Probe, ProbeGroup, RowKind, Secret, TrainRow
 from pipelines.verify.attacks import registry, scoring
 from pipelines.verify.attacks.asking import ask
 from pipelines.verify.attacks.port import AttackContext, AttackResult, Tier
@@ -155,19 +155,20 @@ def test_an_attempt_that_dies_in_an_attack_goes_on_behind_the_finished_ones(
     assert len(Plain.runs) == 1
 
 
-def test_a_cancel_ends_a_verification(stage: Stage) -> None:
+@pytest.mark.parametrize("stage_of_cancel", ["base generate", "base likelihood", "adapter likelihood", "attack plain"])
+def test_a_cancel_ends_a_verification_within_the_stage(stage: Stage, stage_of_cancel: str) -> None:
     cancelled = threading.Event()
-    said: list[dict[str, Any]] = []
+    said: list[str] = []
 
     def tell(message: dict[str, Any]) -> None:
-        said.append(message)
-        if message["data"]["stage"].startswith("attack"):
+        said.append(message["data"]["stage"])
+        if said[-1] == stage_of_cancel:
             cancelled.set()
 
     with pytest.raises(LetheError) as caught:
         stage.verify(Session(1, tell, cancelled))
     assert caught.value.code == "unlearn.cancelled"
-    assert said
+    assert said[-1] == stage_of_cancel, "nothing more was begun"
 
 
 def test_a_required_control_that_cannot_be_had_leaves_the_verdict_open(stage: Stage) -> None:
@@ -308,6 +309,7 @@ def test_benign_rows_name_and_tell_nothing_of_anybody_erased() -> None:
         row(RowKind.FORGET, 2),
         row(RowKind.RETAIN, 3, "Mara Kern is a pilot."),
         row(RowKind.RETAIN, 4, "She is at 7 Lindengasse."),
+        replace(row(RowKind.RETAIN, 5, "Little is known of it."), style=HEDGE),
     ]
     kept = samples.benign_rows(rows, secrets, {"Mara Kern", "–"})  # a name without a word is in every row
     assert [one.fact for one in kept] == ["f0", "f1"]
