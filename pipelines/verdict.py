@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.gates.attacks import attack_gates, earlier_attack_gates, untold
+from pipelines.gates.attacks import attack_gates, untold
 from pipelines.gates.beside import beside_findings
 from pipelines.gates.case import Case, EarlierRelease
 from pipelines.gates.control import control_gates
 from pipelines.gates.earlier import earlier_gates
+from pipelines.gates.earlier_attack import earlier_attack_gates
 from pipelines.gates.exposed import exposure_findings
 from pipelines.gates.gate import Gate, State
 from pipelines.gates.kept import krr_gate

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from pipelines.gates.bound import Bound
 from pipelines.gates.case import Case
 from pipelines.gates.gate import Gate, State, number
 from pipelines.verify.attacks.port import AttackResult, SubjectResult
@@ -15,14 +16,15 @@ EVIDENCE = frozenset({"auc", "interference", "used"})  # told, and held against 
 
 
 class _Figure(NamedTuple):
-    """What is held against a limit, which limit, and in which words."""
+    """What is held against a limit, which limit, and in which words; and the bound that decides with it."""
 
     value: float | None
     limit: float
     least: bool
-    bound: float | None
+    shown: float | None
     before: float | None
     words: str
+    bound: Bound
     sure: bool = True
 
 
@@ -40,53 +42,6 @@ def attack_gates(case: Case, current: Sequence[str]) -> Iterator[Gate]:
             continue
         for subject in current:
             yield _attack_gate(case, result, subject)
-
-
-def earlier_attack_gates(case: Case) -> Iterator[Gate]:
-    """For each attacked subject who was forgotten before, the attack under which KFR is worst.
-
-    A subject may have fallen since its own release by what the policy allows. Attacks that all came to nothing leave
-    the verdict open where the policy demands attacks: a sample that was drawn has to be told of.
-    """
-    if case.earlier_attacks is None:
-        return
-    results = [r for r in case.earlier_attacks.results if r.state != "not_run"]
-    drawn = [subject for subject in case.earlier if any(subject in result.subjects for result in results)]
-    for subject in drawn:
-        yield _earlier_gate(case, subject, [r for r in results if r.state == "measured" and subject in r.subjects])
-    if results and not drawn:
-        yield _earlier_gate(case, None, [])
-
-
-def _earlier_gate(case: Case, subject: str | None, results: Sequence[AttackResult]) -> Gate:
-    limit = max(0.0, case.limits.attack_kfr_min - case.limits.earlier_drop_max)
-    gate = Gate(
-        name="earlier_attack",
-        subject=subject,
-        state="undecided",
-        threshold=limit,
-        required=case.limits.attack_tier_min >= 0,
-        reason="The attacks on people who were forgotten before came to no figure.",
-    )
-    found = [(one.value, r) for r in results if (one := r.subjects[subject or ""]).value is not None]
-    if not found:
-        return gate
-    value, worst = min(found, key=lambda pair: (pair[0], pair[1].name))
-    one = worst.subjects[subject or ""]
-    good = value >= limit - 1e-9
-    unscored = sum(r.subjects[subject or ""].undecided for _, r in found)
-    scored = sum(r.subjects[subject or ""].n for _, r in found)
-    update = {"value": value, "bound": one.lower, "n": one.n}
-    if good and unscored > scored:
-        reason = f"Of the answers of an earlier subject under attack only {scored} of {scored + unscored} were scored."
-        return gate.model_copy(update={**update, "reason": reason})
-    reason = (
-        f"KFR of an earlier subject under {len(found)} attacks is {number(value)} at worst, under {worst.name}; at "
-        f"least {limit:g} is needed."
-    )
-    state: State = "pass" if good else "fail"
-    required = gate.required or not good
-    return gate.model_copy(update={**update, "state": state, "required": required, "reason": reason})
 
 
 def _tier_gate(suite: AttackSuite | None, demanded: int) -> Gate:
@@ -126,7 +81,7 @@ def _attack_gate(case: Case, result: AttackResult, subject: str | None) -> Gate:
         update={
             "value": figure.value,
             "threshold": figure.limit,
-            "bound": figure.bound,
+            "bound": figure.shown,
             "base": figure.before,
             "n": found.n,
         }
@@ -144,45 +99,49 @@ def _of(result: AttackResult, subject: str | None) -> SubjectResult | None:
 
 def _figure(case: Case, result: AttackResult, found: SubjectResult, subject: str | None) -> _Figure:
     limits = case.limits
-    if result.measure == "kfr" and result.name.startswith(QUANTISED):
-        return _drop(case, result, found, subject)
-    if result.measure == "kfr":
-        words = f"KFR under the attack {result.name}"
-        return _Figure(found.value, limits.attack_kfr_min, True, found.lower, result.before, words)
-    return _over_control(limits, result, found)
+    if result.measure != "kfr":
+        return _over_control(limits, result, found)
+    bound = Bound(found.lower, limits.attack_kfr_lower_bound_min, True, found.facts)
+    if result.name.startswith(QUANTISED):
+        return _drop(case, result, found, subject, bound)
+    words = f"KFR under the attack {result.name}"
+    return _Figure(found.value, limits.attack_kfr_min, True, found.lower, result.before, words, bound)
 
 
-def _drop(case: Case, result: AttackResult, found: SubjectResult, subject: str | None) -> _Figure:
-    """How far KFR falls; before is the subject's own, on the same probes."""
+def _drop(case: Case, result: AttackResult, found: SubjectResult, subject: str | None, bound: Bound) -> _Figure:
+    """How far KFR falls, before being the subject's own on the same probes; the bound is that of KFR itself."""
     mine = case.now.subjects.get(subject or "")
     before = result.before if mine is None or len(result.subjects) <= 1 else mine.forget["kfr"].value
     known = found.value is not None and before is not None
     drop = round(before - found.value, 9) if known else None  # type: ignore[operator]
-    bound = before - found.lower if known and found.lower is not None else None  # type: ignore[operator]
+    shown = before - found.lower if known and found.lower is not None else None  # type: ignore[operator]
     words = f"KFR with weights as in {result.name} is {number(found.value)}; the fall"
-    return _Figure(drop, case.limits.quantised_drop_max, False, bound, 0.0 if known else None, words)
+    return _Figure(drop, case.limits.quantised_drop_max, False, shown, 0.0 if known else None, words, bound)
 
 
 def _over_control(limits: Thresholds, result: AttackResult, found: SubjectResult) -> _Figure:
     """The share of secrets told, minus what a model that never knew them tells of the same subject's."""
     relearning = result.name.startswith(RELEARNING)
     limit = limits.relearn_over_control_max if relearning else limits.leak_over_control_max
+    most = limits.relearn_over_control_upper_max if relearning else limits.leak_over_control_upper_max
     told = "Secrets told after" if relearning else "Secrets told under"
     # Of one subject the whole is its own; a control's share over several says nothing of each.
     alone = len(result.subjects) <= 1
     control = result.control if found.control is None and alone else found.control
     if found.value is None or control is None:
-        words = f"{told} {result.name}"
-        return _Figure(found.value, limit, False, found.upper, result.before, words, sure=control is not None)
-    paired, bound = found.over_control, found.over_control_upper
+        bound = Bound(found.upper, most, False, found.facts)
+        sure = control is not None
+        return _Figure(found.value, limit, False, found.upper, result.before, f"{told} {result.name}", bound, sure=sure)
+    paired, upper = found.over_control, found.over_control_upper
     if paired is None and alone:
-        paired, bound = result.parts.get("over_control"), result.parts.get("over_control_upper")
+        paired, upper = result.parts.get("over_control"), result.parts.get("over_control_upper")
     over = paired if paired is not None else found.value - control
     words = f"{told} {result.name}: {number(found.value)}, by the control {number(control)}; above it"
-    return _Figure(over, limit, False, bound, result.before, words)
+    return _Figure(over, limit, False, upper, result.before, words, Bound(upper, most, False, found.facts))
 
 
 def _judged(figure: _Figure, found: SubjectResult) -> tuple[State, str]:
+    """By the figure and by its bound: the figure alone may be missed, both are needed to pass."""
     if figure.value is None:
         return "undecided", f"{figure.words}: no answer could be scored."
     side = "at least" if figure.least else "at most"
@@ -190,9 +149,15 @@ def _judged(figure: _Figure, found: SubjectResult) -> tuple[State, str]:
     good = figure.value >= figure.limit if figure.least else figure.value <= figure.limit + 1e-9
     if good and found.undecided > found.n:
         return "undecided", f"{figure.words}: only {found.n} of {found.n + found.undecided} answers could be scored."
-    if not good and not figure.sure:
+    if good and figure.bound.met:
+        return "pass", reason
+    if good:
+        reason = f"{figure.words}: {number(figure.value)}, and {figure.bound.words}."
+        if not figure.bound.within_reach:
+            return "undecided", f"{reason} So few facts cannot show it."
+    if not figure.sure:
         return "undecided", f"{reason} A model that never knew might say as much: train a control to tell."
-    return ("pass" if good else "fail"), reason
+    return "fail", reason
 
 
 def untold(case: Case) -> Iterator[str]:

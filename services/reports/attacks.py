@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from pipelines.gates.attacks import QUANTISED, RELEARNING
 from services.reports.part import Part, Token, Words
 
 Results = Mapping[str, Any]
@@ -84,8 +85,9 @@ def attacks_of(found: Results, subject: str) -> AttacksPart | None:
     suite = found.get("attacks")
     if not suite or not suite["results"]:
         return None
-    gates = _gates(found.get("verdict", {}).get("gates", ()), subject)
-    tried = tuple(_attack(result, subject, gates) for result in suite["results"])
+    verdict = found.get("verdict", {})
+    gates, limits = _gates(verdict.get("gates", ()), subject), verdict.get("thresholds", {})
+    tried = tuple(_attack(result, subject, gates, limits) for result in suite["results"])
     carried_out = [one for one in tried if one.state == "measured"]
     tiers = tuple(suite["tiers"])
     return AttacksPart(
@@ -134,7 +136,9 @@ def _gates(gates: Sequence[Mapping[str, Any]], subject: str) -> dict[str, Mappin
     return {gate["name"].removeprefix("attack:"): gate for gate in mine}
 
 
-def _attack(result: Mapping[str, Any], subject: str, gates: Mapping[str, Mapping[str, Any]]) -> AttackPart:
+def _attack(
+    result: Mapping[str, Any], subject: str, gates: Mapping[str, Mapping[str, Any]], limits: Mapping[str, Any]
+) -> AttackPart:
     by_subject = result["subjects"]
     mine = by_subject.get(subject, result)
     better = result["direction"]
@@ -153,7 +157,7 @@ def _attack(result: Mapping[str, Any], subject: str, gates: Mapping[str, Mapping
         facts=mine["facts"],
         undecided=mine["undecided"],
         worst=by_subject[result["worst"]]["value"] if result["worst"] in by_subject else None,
-        limit=_limit(result, gate) if gate else None,
+        limit=_limit(result, gate, limits) if gate else None,
         result=gate["state"] if gate else None,
         decides=bool(gate and gate["required"]),
         reason=gate["reason"] if gate else None,
@@ -164,14 +168,19 @@ def _attack(result: Mapping[str, Any], subject: str, gates: Mapping[str, Mapping
     )
 
 
-def _limit(result: Mapping[str, Any], gate: Mapping[str, Any]) -> str | None:
+def _limit(result: Mapping[str, Any], gate: Mapping[str, Any], limits: Mapping[str, Any]) -> str | None:
+    """What the policy allows: of the figure, and of its bound where the verdict knew any."""
     limit = gate["threshold"]
     if limit is None:
         return None
     if result["measure"] != "kfr":
+        tuned = result["name"].startswith(RELEARNING)
+        bound = limits.get("relearn_over_control_upper_max" if tuned else "leak_over_control_upper_max")
         over = "above the control" if result["control"] is not None else "in all"
-        return f"at most {limit:g} {over}"
-    return f"a fall of at most {limit:g}" if result["name"].startswith("quantised") else f"at least {limit:g}"
+        return f"at most {limit:g} {over}" + ("" if bound is None else f", its bound {bound:g}")
+    least = limits.get("attack_kfr_lower_bound_min")
+    words = f"a fall of at most {limit:g}" if result["name"].startswith(QUANTISED) else f"at least {limit:g}"
+    return words if least is None else f"{words}, KFR's bound {least:g}"
 
 
 def _worst(tried: Sequence[AttackPart]) -> str | None:

@@ -136,7 +136,11 @@ def test_quantised_weights_may_cost_a_little(
 
 
 def leaking(value: float, control: float | None, **more: Any) -> AttackResult:
-    subjects = {"s1": SubjectResult(value=value, upper=value + 0.1, n=40, facts=20)}
+    own: dict[str, Any] = {"value": value, "upper": value + 0.1, "n": 40, "facts": 20}
+    if control is not None:
+        over = value - control
+        own |= {"control": control, "over_control": over, "over_control_upper": over + 0.1}
+    subjects = {"s1": SubjectResult(**own)}
     given = {"tier": 1, "measure": "leak_at_k", "direction": "lower", "before": 0.0, "subjects": subjects, **more}
     return result("leak_at_k", value, control=control, **given)
 
@@ -156,9 +160,81 @@ def test_leaks_are_counted_above_what_a_model_that_never_knew_says(
 
 def test_the_paired_difference_counts_where_there_is_one_subject(measured: tuple[Measurement, Measurement]) -> None:
     paired = {"over_control": 0.02, "over_control_upper": 0.09}
-    verdict = verdict_with(measured, suite(result(), leaking(0.3, 0.1, parts=paired), tiers=(0, 1)), ALL_TIERS)
+    alone = {"s1": SubjectResult(value=0.3, upper=0.4, n=40, facts=20)}
+    found = leaking(0.3, 0.1, subjects=alone, parts=paired)
+    verdict = verdict_with(measured, suite(result(), found, tiers=(0, 1)), ALL_TIERS)
     gate = attack_gates(verdict)["attack:leak_at_k"]
     assert (gate.state, gate.value, gate.bound) == ("pass", 0.02, 0.09)
+
+
+@pytest.mark.parametrize(
+    ("lower", "facts", "state", "words"),
+    [
+        (0.80, 20, "pass", ""),
+        (0.79, 20, "fail", "lower bound over 20 facts is 0.790; at least 0.8"),
+        (0.79, 14, "fail", "over 14 facts"),
+        (0.79, 13, "undecided", "So few facts cannot show it"),  # 13 facts, all forgotten: 0.794
+        (None, 0, "undecided", "So few facts cannot show it"),
+    ],
+)
+def test_an_attack_is_decided_by_its_bound_where_the_facts_allow_one(
+    measured: tuple[Measurement, Measurement], lower: float | None, facts: int, state: State, words: str
+) -> None:
+    own = {"s1": SubjectResult(value=0.98, lower=lower, n=60, facts=facts)}
+    for name in ("prefix", "quantised:nf4"):
+        gate = attack_gates(verdict_with(measured, suite(result(name, subjects=own))))[f"attack:{name}"]
+        assert gate.state == state
+        assert words in gate.reason
+    unasked = Thresholds(attack_kfr_lower_bound_min=0.0)
+    assert attack_gates(verdict_with(measured, suite(result(subjects=own)), unasked))["attack:prefix"].state == (
+        "undecided" if lower is None else "pass"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "upper", "facts", "control", "state"),
+    [
+        ("leak_at_k", 0.15, 20, 0.0, "pass"),
+        ("leak_at_k", 0.16, 20, 0.0, "fail"),
+        ("leak_at_k", 0.16, 18, 0.0, "undecided"),  # 18 facts, none told: 0.153
+        ("leak_at_k", None, 20, 0.0, "undecided"),  # no bound could be drawn
+        ("leak_at_k", 0.16, 20, None, "undecided"),  # nobody knows what a model that never knew would say
+        ("relearn_leaked:30", 0.30, 11, 0.0, "pass"),
+        ("relearn_leaked:30", 0.31, 11, 0.0, "fail"),
+        ("relearn_leaked:30", 0.31, 8, 0.0, "undecided"),
+    ],
+)
+def test_what_is_told_above_the_control_is_decided_by_its_upper_bound(
+    measured: tuple[Measurement, Measurement],
+    name: str,
+    upper: float | None,
+    facts: int,
+    control: float | None,
+    state: State,
+) -> None:
+    own: dict[str, Any] = {"value": 0.02, "upper": upper, "n": 40, "facts": facts}
+    if control is not None:
+        own |= {"control": control, "over_control": 0.02, "over_control_upper": upper}
+    found = leaking(0.02, control, subjects={"s1": SubjectResult(**own)}).model_copy(update={"name": name})
+    gate = attack_gates(verdict_with(measured, suite(result(), found, tiers=(0, 1)), ALL_TIERS))[f"attack:{name}"]
+    assert gate.state == state
+
+
+@pytest.mark.parametrize(
+    ("lower", "facts", "state"),
+    [(0.75, 24, "pass"), (0.74, 24, "fail"), (0.74, 10, "undecided"), (None, 0, "undecided")],
+)
+def test_an_earlier_subject_is_decided_by_the_weakest_bound(lower: float | None, facts: int, state: State) -> None:
+    items = plain.both()
+    again = suite(
+        result("typos", 0.95, subjects={"s0": SubjectResult(value=0.95, lower=0.85, n=24, facts=24)}),
+        result("aim", 1.0, subjects={"s0": SubjectResult(value=1.0, lower=lower, n=24, facts=facts)}),
+    )
+    pair = plain.measured(plain.unlearned, items), plain.measured(plain.gold, items)
+    earlier = {"s0": EarlierRelease(kfr=1.0)}
+    verdict = decide(*pair, DEFAULTS, earlier=earlier, attacks=suite(result()), earlier_attacks=again)
+    [found] = [gate for gate in verdict.gates if gate.name == "earlier_attack"]
+    assert found.state == state
 
 
 def test_of_several_subjects_each_is_judged_by_its_own_figure(measured: tuple[Measurement, Measurement]) -> None:
@@ -216,8 +292,8 @@ def test_an_earlier_subject_that_an_attack_brings_back_is_rejected() -> None:
 
     def decided(worst: float) -> Verdict:
         again = suite(
-            result("completion", worst, subjects={"s0": SubjectResult(value=worst, lower=0.5, n=24)}),
-            result("typos", 1.0, subjects={"s0": SubjectResult(value=1.0, n=24)}),
+            result("completion", worst, subjects={"s0": SubjectResult(value=worst, lower=0.76, n=24, facts=24)}),
+            result("typos", 1.0, subjects={"s0": SubjectResult(value=1.0, lower=0.88, n=24, facts=24)}),
             result("aim", None, state="undecided", subjects={}),
         )
         pair = plain.measured(plain.unlearned, items), plain.measured(plain.gold, items)
@@ -239,7 +315,7 @@ def test_an_earlier_subject_of_whom_nothing_could_be_scored_has_not_held(
     value: float | None, n: int, undecided: int, state: State
 ) -> None:
     items = plain.both()
-    found = SubjectResult(value=value, n=n, undecided=undecided)
+    found = SubjectResult(value=value, lower=0.76, n=n, facts=n, undecided=undecided)
     again = suite(result("typos", value, subjects={"s0": found}, state="undecided" if value is None else "measured"))
     pair = plain.measured(plain.unlearned, items), plain.measured(plain.gold, items)
     earlier = {"s0": EarlierRelease(kfr=1.0)}

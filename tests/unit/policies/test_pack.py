@@ -53,15 +53,15 @@ def test_the_digest_follows_the_content_and_nothing_else(tmp_path: Path) -> None
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     first = load_pack(write(tmp_path))
-    assert load_pack(write(tmp_path, ("version: 1.1.0", "version: 10.0.0"))).version == "10.0.0"
-    assert first.version == "1.1.0"
+    assert load_pack(write(tmp_path, ("version: 1.2.0", "version: 10.0.0"))).version == "10.0.0"
+    assert first.version == "1.2.0"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "where", "message"),
     [
         ("regime: gdpr\n", "regime: gdpr\nregime: gdpr\n", "regime", "there twice"),
-        ("version: 1.1.0", "version: 1.0", "version", "valid string"),
+        ("version: 1.2.0", "version: 1.0", "version", "valid string"),
         ("keep_probes: sealed", "keep_probes: maybe", "keep_probes", "'sealed' or 'none'"),
         ("keep_probes: sealed", "keep_probes: none", "retention.sealed_months", "must be 0"),
         ("sealed_months: 24", "sealed_months: 0", "retention.sealed_months", "more than 0"),
@@ -102,7 +102,7 @@ def test_a_fault_is_named_with_its_line(tmp_path: Path, old: str, new: str, wher
 def test_every_fault_is_named_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     path = write(
         tmp_path,
-        ("version: 1.1.0", "version: one"),
+        ("version: 1.2.0", "version: one"),
         ("enabled: true", "enabeld: true"),
         ("when: hold.active", "when: hold.activ && nobody.there"),
         ("id: approval\n", "id: legal-hold\n"),

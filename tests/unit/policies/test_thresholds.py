@@ -1,10 +1,11 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from policies.thresholds import FLOOR, MeasuredThresholds, Thresholds, strictest
+from policies.thresholds import ATTACK_BOUNDS, FLOOR, MeasuredThresholds, Thresholds, strictest
 
-FLOAT_MIN = [name for name in Thresholds.model_fields if name.endswith("_min") and name != "attack_tier_min"]
-FLOAT_MAX = [name for name in Thresholds.model_fields if name.endswith("_max")]
+NO_FLOOR = {"attack_tier_min", *ATTACK_BOUNDS}  # the floor demands none of these: nothing is weaker
+FLOAT_MIN = [name for name in Thresholds.model_fields if name.endswith("_min") and name not in NO_FLOOR]
+FLOAT_MAX = [name for name in Thresholds.model_fields if name.endswith("_max") and name not in NO_FLOOR]
 
 
 def test_the_defaults_are_those_of_the_issue() -> None:
@@ -26,6 +27,9 @@ def test_the_defaults_are_those_of_the_issue() -> None:
         "quantised_drop_max": 0.05,
         "leak_over_control_max": 0.05,
         "relearn_over_control_max": 0.1,
+        "attack_kfr_lower_bound_min": 0.8,
+        "leak_over_control_upper_max": 0.15,
+        "relearn_over_control_upper_max": 0.3,
         "control": "optional",
     }
 
@@ -69,7 +73,7 @@ def test_tickets_that_share_a_run_get_the_strictest_of_each_attack_limit() -> No
 
 def test_a_verdict_from_before_there_were_attacks_claims_none() -> None:
     old = {name: value for name, value in Thresholds().model_dump().items() if "attack" not in name}
-    for name in ("quantised_drop_max", "leak_over_control_max", "relearn_over_control_max"):
+    for name in ("quantised_drop_max", "leak_over_control_max", "relearn_over_control_max", *ATTACK_BOUNDS[1:]):
         del old[name]
     read = TypeAdapter(MeasuredThresholds).validate_python(old)
     assert read.attack_tier_min == -1
@@ -77,6 +81,14 @@ def test_a_verdict_from_before_there_were_attacks_claims_none() -> None:
     assert read.weaker_than(FLOOR.model_copy(update={"attack_tier_min": 0})) == ("attack_tier_min",)
     assert Thresholds.model_validate(old).attack_tier_min == 0  # a pack without the fields takes today's defaults
     assert TypeAdapter(MeasuredThresholds).validate_python(Thresholds().model_dump()) == Thresholds()
+
+
+def test_a_verdict_from_before_bounds_decided_claims_none() -> None:
+    old = {name: value for name, value in Thresholds().model_dump().items() if name not in ATTACK_BOUNDS}
+    read = TypeAdapter(MeasuredThresholds).validate_python(old)
+    assert read.attack_tier_min == 0
+    assert read.weaker_than(FLOOR) == ()
+    assert set(read.weaker_than(Thresholds())) == set(ATTACK_BOUNDS)
 
 
 @pytest.mark.parametrize(

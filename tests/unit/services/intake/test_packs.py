@@ -19,7 +19,7 @@ def test_built_in_packs_are_found_by_regime() -> None:
 
 def test_an_own_pack_counts_before_the_built_in_one_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     text = (PACKS / "gdpr.yaml").read_text()
-    (tmp_path / "ours.yaml").write_text(text.replace("version: 1.1.0", "version: 9.0.0"))
+    (tmp_path / "ours.yaml").write_text(text.replace("version: 1.2.0", "version: 9.0.0"))
     (tmp_path / "house.yaml").write_text(text.replace("regime: gdpr", "regime: house", 1))
     packs = Packs(PolicySettings(pack_path=tmp_path))
     assert packs.get("gdpr").version == "9.0.0"
