@@ -14,17 +14,21 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from pipelines.augment.replay import REPLAY_BUDGET
 from pipelines.augment.settings import AugmentSettings
+from pipelines.rows import RowKind
 from pipelines.studies.erasure import Outcome, erase, holding
 from pipelines.studies.overrides import overridden
 from pipelines.studies.world import Case, open_world, prepare
+from pipelines.unlearn.registry import row_kinds
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.verdict import EarlierRelease
 from pipelines.verify.backends import Backends
+from services.settings import DEFAULT_METHOD
 
 COLUMNS = ("kfr", "kfr_low", "hit", "krr", "own", "ls", "ppl", "repeat", "named", "other")
 
@@ -46,25 +50,49 @@ def show(outcome: Outcome, *, samples: bool) -> None:
         print(f"    {question}\n      -> {answer}")
 
 
-def main() -> None:
+def as_json(base_seconds: float, settings: UnlearnSettings, outcomes: Sequence[Outcome]) -> str:
+    """Figures and opaque ids."""
+    erasures = [
+        {
+            "subject": o.subject,
+            "outcome": o.verdict.outcome,
+            "steps": o.trained.steps,
+            "seconds": o.trained.seconds,
+            "rows": o.rows,
+            "table": o.table,
+        }
+        for o in outcomes
+    ]
+    return json.dumps({"base_seconds": base_seconds, "settings": asdict(settings), "erasures": erasures})
+
+
+def asked() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=12)
     parser.add_argument("--erase", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="number of the first person to be erased")
     parser.add_argument("--seed", type=int, default=0, help="of the corpus")
-    parser.add_argument("--method", default="relearn")
+    parser.add_argument("--method", default=DEFAULT_METHOD)
     parser.add_argument("--cold", action="store_true", help="erase each person from the bare base")
     parser.add_argument("--replay", type=int, default=REPLAY_BUDGET)
     parser.add_argument("--set", dest="training", action="append", default=[], help="a training setting, name=value")
     parser.add_argument("--amount", action="append", default=[], help="an augmentation setting, name=value")
     parser.add_argument("--home", type=Path, default=Path(".cache/quality"))
+    parser.add_argument("--base", type=Path, help="a base that was trained on this very corpus; default: trained here")
     parser.add_argument("--samples", action="store_true", help="print some answers")
     parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = asked()
     args.home.mkdir(parents=True, exist_ok=True)
-    world = open_world(args.home, args.people, args.seed)
     settings = overridden(UnlearnSettings(method=args.method), args.training)
-    amounts = overridden(AugmentSettings(negative=args.method != "relearn"), args.amount)
+    kinds = row_kinds(args.method)  # an unknown method is refused before a base is trained
+    plain = AugmentSettings(negative=RowKind.NEGATIVE in kinds, refusals=RowKind.REFUSAL in kinds)
+    amounts = overridden(plain, args.amount)
+    world = open_world(args.home, args.people, args.seed, base=args.base)
     judges = Backends()
     gone: list[Case] = []
     earlier: dict[str, EarlierRelease] = {}
@@ -72,7 +100,6 @@ def main() -> None:
     start: Path | None = None
     for number in range(args.first, args.first + args.erase):
         case = prepare(world, number, gone, amounts, settings.seed)
-        out = args.home / "runs" / f"{os.getpid()}-{number}"
         outcome = erase(
             world,
             case,
@@ -81,7 +108,7 @@ def main() -> None:
             settings,
             budget=args.replay,
             start=start,
-            out=out,
+            out=args.home / "runs" / f"{os.getpid()}-{number}",
             judges=judges,
             scores=holding(outcomes[-1]) if outcomes else None,
         )
@@ -92,28 +119,12 @@ def main() -> None:
         if not args.cold:
             start = Path(outcome.trained.adapter)
             line = outcome.table[case.subject]
-            earlier[case.subject] = EarlierRelease(kfr=line["kfr"] or 0.0, own_public=line["own"])
+            earlier[case.subject] = EarlierRelease(
+                kfr=line["kfr"] or 0.0, own_public=line["own"], named=line["named"], fluent=line["fluent"]
+            )
             gone.append(case)
     if args.json:
-        print(
-            json.dumps(
-                {
-                    "base_seconds": world.base_seconds,
-                    "settings": asdict(settings),
-                    "erasures": [
-                        {
-                            "subject": o.subject,
-                            "outcome": o.verdict.outcome,
-                            "steps": o.trained.steps,
-                            "seconds": o.trained.seconds,
-                            "rows": o.rows,
-                            "table": o.table,
-                        }
-                        for o in outcomes
-                    ],
-                }
-            )
-        )
+        print(as_json(world.base_seconds, settings, outcomes))
 
 
 if __name__ == "__main__":

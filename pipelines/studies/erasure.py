@@ -72,6 +72,7 @@ def figures(now: Measurement, base: Measurement, subject: str) -> dict[str, floa
         "ppl": ratio(_value(forget, "ppl_median"), _value(reference, "ppl_median")),
         "repeat": ratio(_value(forget, "repeated_4grams"), max(_value(reference, "repeated_4grams") or 0, 0.02)),
         "named": _value(forget, "subject_named"),
+        "fluent": _value(forget, "kfr_fluent"),
         "other": _value(forget, "other_value"),
     }
 
