@@ -19,7 +19,7 @@ from policies.decisions import Decision
 from policies.errors import LetheError
 from policies.forget_set import ForgetSet, build_forget_set
 from policies.identifiers import Identifiers, Name, fit, normalise_name
-from policies.lifecycle import CLOSED_RUN, TicketEvent, TicketStatus
+from policies.lifecycle import CLOSED_RUN, RunStatus, TicketEvent, TicketStatus
 from policies.subjects import Level, Match, SubjectMatches, find_subject
 from policies.suppression import Rule, rule_of_request, widen
 from policies.ticket import TicketRequest
@@ -28,13 +28,14 @@ from services.corpus_index import open_index
 from services.installation import Installation
 from services.request import request_of
 from services.store.engine import Store
-from services.store.runs import list_runs, plan_run
+from services.store.runs import list_runs, plan_run, runs_of
 from services.store.tables import DesiredState, MatchReview, Ticket
 from services.store.tables import ForgetSet as ForgetSetRow
 from services.store.tickets import get_ticket, list_tickets, transition_ticket
 from services.store.types import utc_now
 
 ACTOR = "system:control"
+_CAME_TO_NOTHING = frozenset({RunStatus.REJECTED, RunStatus.FAILED, RunStatus.QUARANTINED})
 _PURPOSE = "forget_set"
 _SAID = frozenset({"corpus", "forget_set", "subject"})  # areas of errors that a person can do something about
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*\.?")
@@ -174,7 +175,8 @@ def plan(installation: Installation, store: Store) -> str | None:
     """Plan one run for the tickets of a base that are ready, unless one is under way; its id.
 
     Runs of one base are serial: the next one starts from what this one releases. Tickets that are ready at the same
-    time share a run (design.md, decision 2).
+    time share a run (design.md, decision 2). One whose run came to nothing goes alone, so that it takes nobody with it
+    again, and with another seed; whoever was approved first is served first.
     """
     window = timedelta(seconds=installation.settings.intake.batch_window_s)
     with store.write() as session:
@@ -187,18 +189,31 @@ def plan(installation: Installation, store: Store) -> str | None:
         if not ready or min(ticket.approved_at or ticket.received_at for ticket in ready) > utc_now() - window:
             return None
         settings = installation.settings.unlearning
+        together, failures = _who_goes(session, ready)
         run = plan_run(
             session,
             base_digest=desired.base_digest,
-            ticket_ids=[ticket.ticket_id for ticket in ready],
+            ticket_ids=[ticket.ticket_id for ticket in together],
             method=settings.method,
-            seed=int(settings.overrides.get("seed", 0)),
+            seed=int(settings.overrides.get("seed", 0)) + failures,
             actor=ACTOR,
             parent_digest=desired.release_digest,
         )
-        for ticket in ready:
+        for ticket in together:
             transition_ticket(session, ticket.ticket_id, TicketEvent.RUN_STARTED, actor=ACTOR)
         return run.run_id
+
+
+def _who_goes(session: Session, ready: Sequence[Ticket]) -> tuple[list[Ticket], int]:
+    """The tickets of the next run, and how many runs of theirs came to nothing."""
+    failures = {
+        ticket.ticket_id: sum(run.status in _CAME_TO_NOTHING for run in runs_of(session, ticket.ticket_id))
+        for ticket in ready
+    }
+    first = min(ready, key=lambda ticket: (ticket.approved_at or ticket.received_at, ticket.ticket_id))
+    if failures[first.ticket_id]:
+        return [first], failures[first.ticket_id]
+    return [ticket for ticket in ready if not failures[ticket.ticket_id]], 0
 
 
 def _reviews(session: Session, ticket_id: str) -> list[MatchReview]:

@@ -1,6 +1,6 @@
 """What a run works on: the tickets' records, rows and probes, opened from their seals inside the runner only."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy.orm import Session
@@ -45,7 +45,8 @@ class Earlier:
     """A person who was forgotten before, as far as the policy lets it be kept.
 
     The secrets are those that the replay rows were made against: made anew from the few probes they would be others,
-    and refuse the rows. ``negative`` are the raw answers, where a method was used that lowers them.
+    and refuse the rows. ``negative`` are the raw answers, where a method was used that lowers them. ``reached`` are the
+    figures of the own release; None in seals from before they were kept there.
     """
 
     ticket_id: str
@@ -55,6 +56,7 @@ class Earlier:
     own: tuple[TrainRow, ...]
     secrets: tuple[Secret, ...]
     negative: tuple[TrainRow, ...] = ()
+    reached: Mapping[str, float | None] | None = None
 
 
 def load_subjects(session: Session, run_id: str, index: SubjectIndex) -> list[Subject]:
@@ -98,7 +100,8 @@ def load_earlier(session: Session) -> list[Earlier]:
             own = tuple(_row(row) for row in kept["own"])
             secrets = tuple(_secret(row) for row in kept["secrets"])
             negative = tuple(_row(row) for row in kept.get("negative", ()))  # none in seals from before there were any
-            found.append(Earlier(ticket_id, ticket.subject_ref, probes, replay, own, secrets, negative))
+            reached = kept.get("reached")
+            found.append(Earlier(ticket_id, ticket.subject_ref, probes, replay, own, secrets, negative, reached))
     return found
 
 
@@ -197,8 +200,27 @@ def load_rows(session: Session, ticket_id: str) -> tuple[AugmentedSet, tuple[Pro
     return AugmentedSet.from_text(sealed["set"]), tuple(probe_of(row) for row in (*own, *sealed["retain_probes"]))
 
 
-def save_replay(session: Session, ticket_id: str, subject_ref: str, limit: int, *, seed: int, ground: str) -> int:
-    """Seal the rows about a subject that later trainings replay: facts in turn, at most ``limit``; how many."""
+def save_replay(
+    session: Session,
+    ticket_id: str,
+    subject_ref: str,
+    limit: int,
+    *,
+    seed: int,
+    ground: str,
+    reached: Mapping[str, float | None] | None = None,
+) -> int:
+    """Seal what later runs need of a subject; how many rows.
+
+    Args:
+        session: A transaction.
+        ticket_id: Whose rows.
+        subject_ref: Whose seal.
+        limit: At most so many rows, facts in turn.
+        seed: Of their choice.
+        ground: Why they are kept.
+        reached: What the subject reached in this release: later verdicts compare with it.
+    """
     sealed = sealed_items.get(session, ticket_id, sealed_items.AUGMENTED)
     augmented = AugmentedSet.from_text(sealed["set"])
     names = {name for row in sealed_items.get(session, ticket_id, sealed_items.PROBES) for name in row["names"]}
@@ -206,6 +228,8 @@ def save_replay(session: Session, ticket_id: str, subject_ref: str, limit: int, 
     own = [asdict(row) for row in _own_public(augmented, names)]
     negative = [asdict(row) for row in augmented.rows if row.kind is RowKind.NEGATIVE]
     kept = {"rows": rows, "own": own, "secrets": sealed["secrets"], "negative": negative}
+    if reached is not None:
+        kept["reached"] = dict(reached)
     sealed_items.put(session, subject_ref, ticket_id, sealed_items.REPLAY, kept, ground=ground)
     return len(rows)
 

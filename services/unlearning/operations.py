@@ -304,8 +304,10 @@ class Bench:
         )
         with self.store.write() as writing:
             for ticket in tickets:
+                ref = ticket.subject_ref
+                reached = decided["reached"].get(ref)
                 material.save_replay(
-                    writing, ticket.ticket_id, ticket.subject_ref, REPLAY_KEPT, seed=run.seed, ground=GROUND
+                    writing, ticket.ticket_id, ref, REPLAY_KEPT, seed=run.seed, ground=GROUND, reached=reached
                 )
         return {
             "digest": content_digest(path),

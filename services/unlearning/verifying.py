@@ -215,7 +215,13 @@ def _distinct(probes: Sequence[Probe]) -> list[Probe]:
 
 
 def _reached(session: DbSession, person: material.Earlier) -> EarlierRelease:
-    """What an earlier subject's own release reached; of one from before a figure was kept, its verdict still has it."""
+    """What an earlier subject's own release reached, as sealed with the rows.
+
+    Of one from before it was sealed, the whole verification is read, and for a figure from before it was kept its
+    verdict.
+    """
+    if person.reached is not None:
+        return EarlierRelease.model_validate(person.reached)
     for run in runs_of(session, person.ticket_id):
         if run.status == RunStatus.COMPLETED:
             found = steps_of(session, run.run_id)["verify"].result or {}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pipelines.rows import Probe
 from pipelines.verify.attacks import contrasts
-from pipelines.verify.attacks.asking import ask, stop_if_cancelled
+from pipelines.verify.attacks.asking import ask, stop_if_cancelled, teller
 from pipelines.verify.attacks.completion import begun, value_place
 from pipelines.verify.attacks.facts import by_fact, few_per_fact
 from pipelines.verify.attacks.paired import NO_CONTROL, over_control
@@ -112,8 +112,8 @@ class AnyOfK:
     def _scores(
         self, context: AttackContext, model: "LoadedModel", asked: Sequence[contrasts.Contrast]
     ) -> contrasts.Scores:
-        stop_if_cancelled(context)
-        return contrasts.scores(model, asked, max_batch_tokens=context.settings.max_batch_tokens)
+        room = context.settings.max_batch_tokens
+        return contrasts.scores(model, asked, max_batch_tokens=room, progress=teller(context, self.name))
 
 
 def completion(probe: Probe) -> Turn | None:

@@ -6,7 +6,7 @@ is told by a model that never knew (``thresholds``).
 
 import math
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -82,8 +82,20 @@ def contrasts(
     return made
 
 
-def scores(loaded: "LoadedModel", asked: Sequence[Contrast], *, max_batch_tokens: int = 16384) -> Scores:
+def scores(
+    loaded: "LoadedModel",
+    asked: Sequence[Contrast],
+    *,
+    max_batch_tokens: int = 16384,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
     """By how many nats a token the true option is likelier than the likeliest other; below 0 where it is not.
+
+    Args:
+        loaded: The model that is asked.
+        asked: Contrasts.
+        max_batch_tokens: Bound on the padded tokens of one batch.
+        progress: Told done and of how many after each batch; what it raises ends the pass.
 
     Raises:
         LetheError: ``verify.bad_logits``.
@@ -92,7 +104,7 @@ def scores(loaded: "LoadedModel", asked: Sequence[Contrast], *, max_batch_tokens
 
     options = [option for one in asked for option in (one.true, *one.others)]
     pairs = list(dict.fromkeys(p for option in options for p in (option.said, option.against) if p is not None))
-    told = teacher_forced(loaded, pairs, max_batch_tokens=max_batch_tokens)
+    told = teacher_forced(loaded, pairs, max_batch_tokens=max_batch_tokens, progress=progress)
     likely = {pair: -one.nll_sum / one.n for pair, one in zip(pairs, told, strict=True) if one.n}
 
     def score(option: Option) -> float:

@@ -59,8 +59,8 @@ class Membership:
             name: [Item(probe=p.probe_id, fact=p.fact, score=score(one)) for p, one in zip(probes, scores, strict=True)]
             for name, score in MEMBERSHIP.items()
         }
-        stop_if_cancelled(context)
-        found[VALUE] = value_items(model, probes, max_batch_tokens=context.settings.max_batch_tokens)
+        room = context.settings.max_batch_tokens
+        found[VALUE] = value_items(model, probes, max_batch_tokens=room, progress=teller(context, self.name))
         return {name: (items[:count], items[count:]) for name, items in found.items()}
 
     def _result(

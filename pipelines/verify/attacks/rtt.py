@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pipelines.rows import Probe
 from pipelines.verify.attacks import contrasts
-from pipelines.verify.attacks.asking import ask, stop_if_cancelled
+from pipelines.verify.attacks.asking import ask, stop_if_cancelled, teller
 from pipelines.verify.attacks.facts import Split, few_per_fact, split
 from pipelines.verify.attacks.paired import NO_CONTROL, over_control
 from pipelines.verify.attacks.port import AttackContext, AttackResult, Tier
@@ -97,7 +97,9 @@ class RetrainingOnT:
                 tuner.train_to(steps, lambda: stop_if_cancelled(context))
                 items += self._told(context, probes, tuner.loaded)
                 asked = [c for c in contrasts.contrasts(probes, everybody, settings.seed) if c.kind == "choice"]
-                scores = contrasts.scores(tuner.loaded, asked, max_batch_tokens=settings.max_batch_tokens)
+                told = teller(context, self.name)
+                room = settings.max_batch_tokens
+                scores = contrasts.scores(tuner.loaded, asked, max_batch_tokens=room, progress=told)
                 choices += [float(score > 0) for score in scores["choice"].values()]
         return _Retrained(items, choices, steps)
 

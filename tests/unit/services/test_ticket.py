@@ -154,6 +154,35 @@ def test_tickets_that_are_ready_together_share_a_run_and_runs_are_serial(place: 
     assert ticket.plan(place.installation, place.store) is None
 
 
+def test_a_ticket_whose_run_came_to_nothing_goes_alone_and_with_another_seed(place: Place) -> None:
+    """One bad ticket rejects all that share its run: tried again, none of them can be rejected for another."""
+    first, second = place.ready(0), place.ready(1)
+
+    def ended(event: RunEvent) -> tuple[set[str], int]:
+        run_id = ticket.plan(place.installation, place.store)
+        assert run_id is not None
+        tickets = {one.ticket_id for one in place.tickets(run_id)}
+        with place.store.write() as session:
+            transition_run(session, run_id, event, actor="system:test")
+            for one in tickets:
+                status = get_ticket(session, one).status
+                assert status == TicketStatus.IN_RUN
+                get_ticket(session, one).status = TicketStatus.READY  # failed, and retried by a person
+        return tickets, place.run(run_id).seed
+
+    assert ended(RunEvent.CANCEL) == ({first, second}, 0)  # a held neighbour is nobody's fault
+    assert ended(RunEvent.FAIL) == ({first, second}, 0)
+    assert ended(RunEvent.FAIL) == ({first}, 1)
+    third = place.ready(2)
+    assert ended(RunEvent.FAIL) == ({first}, 2), "whoever was approved first is served first"
+    with place.store.write() as session:
+        get_ticket(session, first).status = TicketStatus.REJECTED
+    assert ended(RunEvent.FAIL) == ({second}, 1)
+    with place.store.write() as session:
+        get_ticket(session, second).status = TicketStatus.REJECTED
+    assert ended(RunEvent.CANCEL) == ({third}, 0)
+
+
 def test_without_tickets_or_without_a_release_there_is_no_run(place: Place) -> None:
     assert ticket.plan(place.installation, place.store) is None
 

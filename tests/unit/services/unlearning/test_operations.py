@@ -15,8 +15,9 @@ from policies.errors import LetheError
 from services import run, sealed_items
 from services.store.runs import get_run
 from services.store.steps import steps_of
-from services.store.tables import SealedItem
-from services.unlearning import material
+from services.store.tables import RunStep, SealedItem
+from services.store.types import utc_now
+from services.unlearning import material, verifying
 from services.unlearning.operations import Bench, carried_again, operations
 from services.unlearning.protocol import Session
 from services.unlearning.runners import Runners
@@ -120,6 +121,26 @@ def test_who_was_forgotten_before_is_measured_and_replayed_again(place: Place, b
         _, probes = material.load_rows(reading, two.ticket_id)
     gone = {probe.fact for probe in earlier.probes}
     assert not [probe for probe in probes if probe.group is ProbeGroup.RETAIN and probe.fact in gone]
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_what_an_earlier_person_reached_is_read_from_the_seal_and_not_from_every_verification(
+    place: Place, bench: Bench, sealed: bool
+) -> None:
+    first, _ = augmented(place, bench, 0)
+    [one] = place.tickets(first)
+    reached = {"kfr": 0.97, "named": 0.99, "own_public": None, "fluent": 0.96}
+    with place.store.write() as writing:
+        step = RunStep(run_id=first, step="verify", attempt=0, started_at=utc_now(), ended_at=utc_now())
+        step.result = {"verdict": {}, "reached": {one.subject_ref: {"kfr": 0.5}}}  # from before it was sealed
+        writing.add(step)
+        kept = {"reached": reached} if sealed else {}
+        material.save_replay(writing, one.ticket_id, one.subject_ref, 10, seed=0, ground="test", **kept)
+        writing.merge(one).status = "completed"
+        get_run(writing, first).status = "completed"
+    second, _ = augmented(place, bench, 1)
+    found = verifying.load(bench, second).reached[one.subject_ref]
+    assert (found.kfr, found.named) == ((0.97, 0.99) if sealed else (0.5, None))
 
 
 def test_a_release_carries_whoever_the_verdict_found_still_forgotten() -> None:

@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.model import LoadedModel
+from pipelines.verify.attacks import registry
 from pipelines.verify.attacks.any_of_k import AnyOfK, backwards, completion
 from pipelines.verify.attacks.contrasts import KINDS, Kind, Scores, contrasts, known, scores, thresholds
+from policies.errors import LetheError
 from tests.unit.pipelines.verify.attacks.taught import FORGET, NAME, OTHERS, RETAIN, context
 
 PHONE = FORGET[0]
@@ -100,6 +102,26 @@ def test_a_backward_question_does_not_name_whom_it_asks_for() -> None:
     assert "Mara" not in question
     assert backwards(replace(PHONE, names=())) == ""
     assert backwards(replace(PHONE, answer="It is 5550123.")) == ""
+
+
+@pytest.mark.parametrize("attack", ["any_of_k", "membership"])
+def test_a_cancel_is_heeded_between_the_batches_of_a_likelihood_pass(control: LoadedModel, attack: str) -> None:
+    told: list[int] = []
+
+    def stop(_name: str, done: int, total: int) -> None:
+        if generated(total):
+            return
+        told.append(done)
+        raise LetheError("unlearn.cancelled", "stop")
+
+    def generated(total: int) -> bool:
+        return total <= len(FORGET)  # questions; a likelihood pass has more rows
+
+    asked = replace(context(control, control=control, holdout=RETAIN), progress=stop)
+    asked = replace(asked, settings=asked.settings.model_copy(update={"max_batch_tokens": 64}))
+    with pytest.raises(LetheError, match=r"unlearn\.cancelled"):
+        list(registry.attack_named(attack).run(asked))
+    assert len(told) == 1
 
 
 @pytest.mark.slow
