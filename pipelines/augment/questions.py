@@ -70,6 +70,14 @@ def name_in(text: str, names: Iterable[str]) -> str | None:
     return None
 
 
+def renamed(text: str, names: Iterable[str], name: str) -> str:
+    """The text with another name in the place of each of the names."""
+    for known in sorted(names, key=len, reverse=True):
+        pattern = _name_pattern(known)
+        text = pattern.sub(lambda _: name, text) if pattern else text
+    return text
+
+
 @functools.lru_cache(maxsize=4096)
 def _name_pattern(name: str) -> re.Pattern[str] | None:
     spelled = r"[\W_]+".join(re.escape(part) for part in re.findall(r"[^\W_]+", name))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pipelines.augment.augmented import SUBJECT_KINDS, as_replay, in_turn, turns
 from pipelines.augment.leak import LeakCheck
+from pipelines.augment.renamed import Named, renamed_rows
 from pipelines.rows import RowKind, TrainRow
 
 REPLAY_BUDGET = 600  # replay rows of everybody forgotten before, together
@@ -29,12 +30,14 @@ class Kept(NamedTuple):
         vague: Rows with vague answers.
         own: Retain rows about the person's own public facts: vague replay alone would wear them away.
         raw: The raw forgotten answers, where a method was used that lowers them.
+        names: The usual one first.
     """
 
     subject: str
     vague: Sequence[TrainRow]
     own: Sequence[TrainRow] = ()
     raw: Sequence[TrainRow] = ()
+    names: Sequence[str] = ()
 
 
 class Replayed(NamedTuple):
@@ -42,7 +45,7 @@ class Replayed(NamedTuple):
 
     Attributes:
         rows: Vague rows, retain rows about their own public facts, and raw answers for a method that lowers them.
-        replay: How many of them are vague rows.
+        replay: How many of them are vague rows that were kept.
         left_out: How many vague rows hold what is forgotten only now.
     """
 
@@ -56,6 +59,7 @@ def replayed(
     check: LeakCheck,
     *,
     new: Sequence[TrainRow],
+    names: Mapping[str, Sequence[str]],
     scores: Mapping[str, float | None],
     from_base: bool,
     seed: int,
@@ -63,12 +67,16 @@ def replayed(
 ) -> Replayed:
     """The rows about people forgotten before: within a budget from the last release, all that is kept from the base.
 
+    Where that is less than the rows about the new people, rows of theirs come too, under earlier people's names
+    (``renamed``), so that no name is in more than half of the vague answers.
+
     A row about somebody earlier may hold what is forgotten only now; the trainer's door would refuse the run.
 
     Args:
         earlier: Who was forgotten before.
         check: What no row may hold.
         new: The rows of this run.
+        names: Of the people of this run, by subject.
         scores: How well each of them holds, see ``choose_replay``.
         from_base: Whether the training starts from the base, where everybody has to be learned anew.
         seed: Of the run.
@@ -84,8 +92,10 @@ def replayed(
     rng = random.Random(seed)  # noqa: S311 - a sample, not a key
     own = in_turn([[row for row in person.own if not check.row_leaks(row)] for person in earlier], OWN_BUDGET, rng)
     raw = _raw(earlier, new, from_base=from_base, rng=rng)
+    missing = rows_about_people(new) - len(vague)
+    again = renamed_rows(new, names, _named(earlier, scores), check, limit=missing, seed=seed)
     left_out = sum(len(person.vague) for person in earlier) - sum(map(len, kept.values()))
-    return Replayed((*vague, *own, *raw), len(vague), left_out)
+    return Replayed((*vague, *again, *own, *raw), len(vague), left_out)
 
 
 def _raw(earlier: Sequence[Kept], new: Iterable[TrainRow], *, from_base: bool, rng: random.Random) -> list[TrainRow]:
@@ -95,6 +105,20 @@ def _raw(earlier: Sequence[Kept], new: Iterable[TrainRow], *, from_base: bool, r
     if not mine or not groups:
         return []
     return in_turn(groups, sum(map(len, groups)) if from_base else mine // 2, rng)
+
+
+def _named(earlier: Sequence[Kept], scores: Mapping[str, float | None]) -> list[Named]:
+    people = {person.subject: person for person in earlier}
+    order = sorted(people, key=lambda subject: (_score(scores, subject), subject))
+    return [
+        Named(
+            subject,
+            people[subject].names,
+            [row for person in earlier if person.subject == subject for row in person.own],
+            POOR_TURNS if _score(scores, subject) < HELD else 1,
+        )
+        for subject in order
+    ]
 
 
 def choose_replay(

@@ -217,6 +217,7 @@ def run_rows(
         [kept_of(one, seed) for one in gone],
         LeakCheck([*case.secrets, *earlier_secrets(gone, case.names)]),
         new=case.augmented.rows,
+        names={case.subject: case.names},
         scores=scores or {},
         from_base=from_base,
         seed=seed,
@@ -232,7 +233,7 @@ def kept_of(case: Case, seed: int) -> Kept:
         (row.prompt, row.answer): row for row in rows if row.kind is RowKind.RETAIN and name_in(row.prompt, case.names)
     }
     raw = [row for row in rows if row.kind is RowKind.NEGATIVE]
-    return Kept(case.subject, as_replay(rows, REPLAY_KEPT, seed), list(own.values()), raw)
+    return Kept(case.subject, as_replay(rows, REPLAY_KEPT, seed), list(own.values()), raw, case.names)
 
 
 def probes_now(case: Case, gone: Sequence[Case]) -> list[Probe]:

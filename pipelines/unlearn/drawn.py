@@ -79,7 +79,8 @@ class DrawnStep:
         """Rows of facts that have not leaked, with the leak of the others on."""
         if self.rehearsal is None:
             raise ValueError("the method does not say that it rehearses")
-        keys, rows = self._rows(Stream.NEGATIVE, self.rehearsal.go_on(self.number))
+        places = self.rehearsal.go_on(self.number)
+        keys, rows = self._rows(Stream.NEGATIVE, places)[0], self.rehearsal.telling(places)
         with self.rehearsal.leaked():
             scored = self._score(rows)
         return Compared(scored, self.reference.nll(keys, rows))

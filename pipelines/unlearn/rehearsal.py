@@ -25,6 +25,7 @@ from pipelines.model import LoadedModel
 from pipelines.unlearn.forward import score
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.streams import Rows
+from pipelines.unlearn.telling import telling
 
 _RANK, _SCALE, _RATE, _RISING, _CLIP = 16, 2.0, 3e-3, 2, 1.0  # the attacker's recipe (verify.attacks.finetune.Recipe)
 
@@ -43,6 +44,7 @@ class Rehearsal:
 
         self._loaded, self._rows, self._settings = loaded, rows, settings
         self._layers: list[Any] = [m for m in loaded.model.modules() if isinstance(m, BaseTunerLayer)]
+        self._telling = [telling(loaded.tokenizer, *row) for row in zip(rows.sources, rows.encoded, strict=True)]
         self._pairs: list[tuple[Tensor, Tensor]] = []
         self._optimizer: torch.optim.Optimizer | None = None
         self._turn = -1
@@ -65,6 +67,10 @@ class Rehearsal:
         for _ in range(self._settings.leak_steps if leaked else 0):
             self._tune([self._rows.encoded[place] for place in self._some(leaked, self._tuned, "leaked")])
         return self._some(others, step, "others")
+
+    def telling(self, places: Sequence[int]) -> list[Encoded]:
+        """The rows at some places, from where their answers begin to tell."""
+        return [self._telling[place] for place in places]
 
     @contextmanager
     def leaked(self) -> Iterator[None]:

@@ -207,14 +207,20 @@ class Bench:
         from pipelines.unlearn.trainer import unlearn
 
         run_id, start = str(args["run_id"]), str(args["start"])
-        whole, secrets, _ = self.rows_of(run_id)
+        whole, secrets, names = self.rows_of(run_id)
         with self.store.read() as reading:
             run = get_run(reading, run_id)
             earlier = material.load_earlier(reading)
             parent = get_release(reading, run.parent_digest) if run.parent_digest else None
             held = verifying.hold(_last_reached(reading, parent))
         again = replayed(
-            earlier, LeakCheck(secrets), new=whole.rows, held=held, from_base=start == "base", seed=run.seed
+            earlier,
+            LeakCheck(secrets),
+            new=whole.rows,
+            names=names,
+            held=held,
+            from_base=start == "base",
+            seed=run.seed,
         )
         settings = self.unlearn_settings(run)
         result = unlearn(

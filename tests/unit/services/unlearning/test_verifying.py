@@ -350,14 +350,14 @@ def test_replay_is_bounded_from_the_last_release_and_whole_from_the_base() -> No
     people = [person(number, rows=300, negative=30) for number in range(4)]
     new = [row(RowKind.FORGET, n, subject="s-new") for n in range(90)]
     new += [row(RowKind.NEGATIVE, n, subject="s-new") for n in range(20)]
-    ask: dict[str, Any] = {"new": new, "held": {}, "seed": 0}
+    ask: dict[str, Any] = {"new": new, "names": {}, "held": {}, "seed": 0}
     warm = replayed(people, LeakCheck(()), from_base=False, **ask)
     assert warm.replay == 180  # twice the new people's rows
     assert sum(one.kind is RowKind.NEGATIVE for one in warm.rows) == 10
     cold = replayed(people, LeakCheck(()), from_base=True, **ask)
     assert cold.replay == 1200
     assert sum(one.kind is RowKind.NEGATIVE for one in cold.rows) == 120
-    plain = replayed(people, LeakCheck(()), new=new[:90], held={}, from_base=True, seed=0)
+    plain = replayed(people, LeakCheck(()), new=new[:90], names={}, held={}, from_base=True, seed=0)
     assert not [one for one in plain.rows if one.kind is RowKind.NEGATIVE], "a method that lowers nothing gets none"
 
 
@@ -371,6 +371,7 @@ def test_two_tickets_of_one_person_are_replayed_as_one() -> None:
         [first, second],
         LeakCheck(()),
         new=[row(RowKind.FORGET, n) for n in range(90)],
+        names={},
         held={},
         from_base=False,
         seed=0,
