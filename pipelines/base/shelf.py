@@ -1,5 +1,6 @@
 """A directory that is made once: two processes at once make it once, and a crash leaves nothing half."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 _LOCKS = ".locks"
 _WAIT_S = 0.2
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # a disk that knows none
 
 
 def made_once(
@@ -37,10 +39,11 @@ def made_once(
     if (target / done).is_file():
         return False
     root.mkdir(parents=True, exist_ok=True)
-    with _alone(root, name, should_cancel):
+    with _alone(root, name, should_cancel) as alone:
         if (target / done).is_file():
             return False
-        for left in root.glob(f".making-{name}-*"):  # of a process that was killed: nobody else holds the lock
+        # Of a process that was killed: nobody else holds the lock.
+        for left in root.glob(f".making-{name}-*") if alone else ():
             shutil.rmtree(left, ignore_errors=True)
         draft = root / f".making-{name}-{os.getpid()}"
         draft.mkdir()
@@ -52,20 +55,29 @@ def made_once(
 
 
 @contextmanager
-def _alone(root: Path, name: str, should_cancel: Callable[[], bool] | None) -> Iterator[None]:
-    """The lock ends with the process, also after ``kill -9``; on a disk without locks the faster one wins."""
+def _alone(root: Path, name: str, should_cancel: Callable[[], bool] | None) -> Iterator[bool]:
+    """Whether nobody else makes it now. The lock ends with the process, also after ``kill -9``.
+
+    On a disk without locks several may make it at once, and the faster one wins (``_settle``).
+    """
     locks = root / _LOCKS
     locks.mkdir(exist_ok=True)
     with (locks / name).open("w") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone = True
                 break
             except BlockingIOError:
                 if should_cancel and should_cancel():
                     raise InterruptedError from None
                 time.sleep(_WAIT_S)
-        yield
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+                alone = False
+                break
+        yield alone
 
 
 def _settle(draft: Path, target: Path, done: str) -> bool:

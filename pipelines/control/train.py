@@ -13,7 +13,7 @@ from pipelines.base.evaluate import known_shares
 from pipelines.base.settings import BaseCard, BaseSettings
 from pipelines.base.shelf import made_once
 from pipelines.base.train import CARD as BASE_CARD
-from pipelines.base.train import cache_key, read_card, shortfalls, train_model
+from pipelines.base.train import Trained, cache_key, read_card, shortfalls, train_model
 from pipelines.control.card import CARD, ControlCard, data_key, read_control, write_card
 from pipelines.corpus.load import CorpusProbe, digest_line
 from pipelines.model import LoadedModel
@@ -72,33 +72,40 @@ def train_control(
     def make(draft: Path) -> None:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(base_dir, local_files_only=True)
         made = train_model(part.kept, recipe, draft, tokenizer=tokenizer, report=_cancelling(report, should_cancel))
-        rest, left_out = _known(made.loaded, probes, part.facts_left_out, recipe)
-        card = ControlCard(
-            path="",
-            digest=made.loaded.digest,
-            key=whole,
-            data_key=data,
-            base_digest=digest,
-            corpus_digest=part.corpus_digest,
-            source="trained",
-            seed=recipe.seed,
-            same_seed=recipe.seed == base.settings["seed"],
-            records=len(part.kept),
-            records_left_out=part.left_out,
-            same_corpus=same,
-            rest_right=rest,
-            left_out_right=left_out,
-            parameters=made.parameters,
-            seconds=made.seconds,
-            settings=asdict(recipe),
-        )
-        write_card(draft, card)
+        card = _card(made, part, probes, recipe, base)
+        write_card(draft, replace(card, key=whole, data_key=data, base_digest=digest))
 
     try:
         new = made_once(out_root, whole[:12], CARD, make, should_cancel=should_cancel)
     except InterruptedError:
         raise _cancelled() from None
     return replace(read_control(out_root / whole[:12]), cached=not new)
+
+
+def _card(
+    made: Trained, part: "_Part", probes: Sequence[CorpusProbe], recipe: BaseSettings, base: BaseCard
+) -> ControlCard:
+    """What the training came to; whose control it is, and by which key it is found, is filled in by the caller."""
+    rest, left_out = _known(made.loaded, probes, part.facts_left_out, recipe)
+    return ControlCard(
+        path="",
+        digest=made.loaded.digest,
+        key="",
+        data_key="",
+        base_digest="",
+        corpus_digest=part.corpus_digest,
+        source="trained",
+        seed=recipe.seed,
+        same_seed=recipe.seed == base.settings["seed"],
+        records=len(part.kept),
+        records_left_out=part.left_out,
+        same_corpus=part.corpus_digest == base.corpus_digest,
+        rest_right=rest,
+        left_out_right=left_out,
+        parameters=made.parameters,
+        seconds=made.seconds,
+        settings=asdict(recipe),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,21 +88,11 @@ def measure(
     Raises:
         LetheError: ``verify.no_probes``, ``verify.model_unavailable`` or ``verify.bad_logits``.
     """
-    from pipelines import generation
-
     chosen = settings or MeasureSettings()
     _check(probes)
     started = time.perf_counter()
-    with loaded.adapter_disabled() if which == "base" else _as_is():
-        responses = generation.generate(
-            loaded,
-            [probe.question for probe in probes],
-            max_new_tokens=chosen.max_new_tokens,
-            max_batch_tokens=chosen.max_batch_tokens,
-            progress=_stage(progress, "generate"),
-        )
+    texts = _answers(loaded, probes, which, chosen, _stage(progress, "generate"))
     generated = time.perf_counter()
-    texts = {probe.probe_id: response for probe, response in zip(probes, responses, strict=True)}
     forget = [probe for probe in probes if probe.group is ProbeGroup.FORGET]
     reference = _deal(reference_texts, forget)
     asked = [(p.question, texts[p.probe_id]) for p in forget]
@@ -133,6 +123,27 @@ def measure(
     if isinstance(base, Measured):
         measurement = against_base(measurement, base.measurement)
     return Measured(measurement, texts, compared.now if compared else None)
+
+
+def _answers(
+    loaded: "LoadedModel",
+    probes: Sequence[Probe],
+    which: Literal["adapter", "base"],
+    settings: MeasureSettings,
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, str]:
+    """The greedy answer to every probe, by its id."""
+    from pipelines import generation
+
+    with loaded.adapter_disabled() if which == "base" else _as_is():
+        responses = generation.generate(
+            loaded,
+            [probe.question for probe in probes],
+            max_new_tokens=settings.max_new_tokens,
+            max_batch_tokens=settings.max_batch_tokens,
+            progress=progress,
+        )
+    return {probe.probe_id: response for probe, response in zip(probes, responses, strict=True)}
 
 
 def _compare(

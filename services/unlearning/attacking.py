@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session as DbSession
 
     from pipelines.model import LoadedModel
+    from pipelines.rows import Probe
     from pipelines.verify.attacks.suite import AttackSuite
     from pipelines.verify.backends import Backends
     from pipelines.verify.measure import Measurement
@@ -76,25 +77,13 @@ def attack(
     tiers = tiers_of(asked.limits.attack_tier_min, bench.settings.verify.attack_tiers)
     if not tiers:
         return Attacked()
-    whole, secrets, names = bench.rows_of(asked.run.run_id)
-    erased = {name for own in names.values() for name in own}
-    erased |= {name for person in asked.earlier for probe in person.probes for name in probe.names}
-    kfr = {subject: found.forget["kfr"].value for subject, found in measured.subjects.items()}
-    with bench.store.read() as reading:
-        earlier = earlier_adapters(reading, asked.run.parent_digest)
-    context = AttackContext(
-        loaded=loaded,
-        adapter=adapter,
-        forget=asked.forget,
-        retain=some_retained(asked.mine, asked.run.seed),
-        secrets=secrets,
-        benign=tuple(benign_rows(whole.rows, secrets, erased)),
-        forgotten={subject: value for subject, value in kfr.items() if value is not None},
-        control=control,
-        earlier=earlier,
-        holdout=holdout(bench, asked, HOLDOUT_PEOPLE) if 2 in tiers else (),
+    context = _context(
+        bench, asked, loaded, adapter, measured, holdout(bench, asked, HOLDOUT_PEOPLE) if 2 in tiers else ()
+    )
+    context = replace(
+        context,
         backends=backends,
-        settings=AttackSettings(seed=asked.run.seed),
+        control=control,
         progress=lambda name, done, total: progress(f"attack {name}", done, total),
         should_cancel=should_cancel,
     )
@@ -113,6 +102,35 @@ def attack(
             out_dir=adapter.parent / "attacks-earlier",
             key=asked.augmented,
         ),
+    )
+
+
+def _context(
+    bench: "Bench",
+    asked: "Asked",
+    loaded: "LoadedModel",
+    adapter: Path,
+    measured: "Measurement",
+    unknown: "tuple[Probe, ...]",
+) -> AttackContext:
+    """What is attacked and with what, from the store; ``unknown`` are probes about people who were never there."""
+    whole, secrets, names = bench.rows_of(asked.run.run_id)
+    erased = {name for own in names.values() for name in own}
+    erased |= {name for person in asked.earlier for probe in person.probes for name in probe.names}
+    kfr = {subject: found.forget["kfr"].value for subject, found in measured.subjects.items()}
+    with bench.store.read() as reading:
+        earlier = earlier_adapters(reading, asked.run.parent_digest)
+    return AttackContext(
+        loaded=loaded,
+        adapter=adapter,
+        forget=asked.forget,
+        retain=some_retained(asked.mine, asked.run.seed),
+        secrets=secrets,
+        benign=tuple(benign_rows(whole.rows, secrets, erased)),
+        forgotten={subject: value for subject, value in kfr.items() if value is not None},
+        earlier=earlier,
+        holdout=unknown,
+        settings=AttackSettings(seed=asked.run.seed),
     )
 
 

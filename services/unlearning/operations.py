@@ -41,6 +41,7 @@ from services.unlearning.protocol import Operation, Session
 from services.unlearning.replaying import replayed
 
 if TYPE_CHECKING:
+    from pipelines.adapter import Card
     from pipelines.unlearn.settings import UnlearnSettings
     from pipelines.verdict import Gate
 
@@ -256,7 +257,7 @@ class Bench:
 
     def release(self, session: Session, args: Mapping[str, Any]) -> Result:
         """Seal and sign the adapter, and seal what later trainings replay."""
-        from pipelines.adapter import Card, SignedVerdict, base_identity, content_digest, seal_release, watermark_digest
+        from pipelines.adapter import SignedVerdict, base_identity, content_digest, seal_release
         from pipelines.canaries import record_canaries
         from pipelines.model import with_adapter
         from pipelines.verdict import Verdict
@@ -276,26 +277,7 @@ class Bench:
         adapter = self.run_directory(run_id) / decided["directory"] / "adapter"
         with with_adapter(self.base, adapter) as loaded:
             canaries = record_canaries(loaded)
-        now = utc_now().isoformat()
-        card = Card(
-            kind="unlearning",
-            **asdict(identity),
-            parent=run.parent_digest,
-            watermark=watermark,
-            watermark_digest=watermark_digest(watermark),
-            data_digests={
-                "augmented": made["digest"],
-                "forget": made["forget_digest"],
-                "corpus": made["corpus_digest"],
-            },
-            method=run.method,
-            settings=trained["settings"],
-            seed=trained["seed"],
-            versions=trained["versions"],
-            code_version=trained["code_version"],
-            created_at=now,
-            canaries=canaries,
-        )
+        card = _card(run, trained, made, watermark=watermark, canaries=canaries, **asdict(identity))
         pack = {ticket.ticket_id: str(ticket.pack_digest) for ticket in tickets}
         signed = SignedVerdict.of(found, pack=pack, decided_at=datetime.fromisoformat(decided["decided_at"]))
         adapter_key = keys.load_private(self.settings, "adapter")
@@ -334,6 +316,32 @@ class Bench:
             sets = [material.load_rows(reading, subject.ticket_id)[0] for subject in subjects]
         names = {subject.subject_ref: subject.names for subject in subjects}
         return merge(sets), material.secrets_of(subjects, earlier), names
+
+
+def _card(
+    run: Run, trained: Mapping[str, Any], made: Mapping[str, Any], *, watermark: tuple[str, ...], **identity: Any
+) -> "Card":
+    """What is signed with the adapter: whose base, which data and training; ``identity`` holds the canaries too."""
+    from pipelines.adapter import Card, watermark_digest
+
+    return Card(
+        kind="unlearning",
+        **identity,
+        parent=run.parent_digest,
+        watermark=watermark,
+        watermark_digest=watermark_digest(watermark),
+        data_digests={
+            "augmented": made["digest"],
+            "forget": made["forget_digest"],
+            "corpus": made["corpus_digest"],
+        },
+        method=run.method,
+        settings=trained["settings"],
+        seed=trained["seed"],
+        versions=trained["versions"],
+        code_version=trained["code_version"],
+        created_at=utc_now().isoformat(),
+    )
 
 
 def carried_again(earlier: Sequence[material.Earlier], gates: "Sequence[Gate]") -> list[str]:

@@ -152,26 +152,16 @@ def share_result(
     Returns:
         ``measured``; ``not_run`` where there is no item; ``undecided`` where none has a score.
     """
-    owner = {probe.probe_id: probe.subject or "" for probe in context.forget} if subjects is None else subjects
-    mine: dict[str, list[Item]] = {}
-    for item in items:
-        mine.setdefault(owner.get(item.probe, ""), []).append(item)
     whole, method = _bounded(name, items, context.settings.seed)
-    seed = context.settings.seed
-    by_subject = {
-        subject: _beside(_bounded(name, own, seed)[0], own, control_items, seed) for subject, own in mine.items()
-    }
+    owner = {probe.probe_id: probe.subject or "" for probe in context.forget} if subjects is None else subjects
+    by_subject = _by_subject(name, items, owner, control_items, context.settings.seed)
+    figures = {field: getattr(whole, field) for field in ("value", "lower", "upper", "n", "facts", "undecided")}
     made = AttackResult(
         name=name,
         tier=tier,
         measure=measure,
-        value=whole.value,
-        lower=whole.lower,
-        upper=whole.upper,
+        **figures,
         bound_method=method,
-        n=whole.n,
-        facts=whole.facts,
-        undecided=whole.undecided,
         before=before,
         control=control,
         direction=direction,
@@ -227,6 +217,16 @@ def with_before(context: AttackContext, responses: Sequence[str]) -> AttackConte
         told.setdefault(probe.subject or "", []).append(one)
     shares = {subject: share_told(own) for subject, own in told.items()}
     return replace(context, forgotten={subject: 1.0 - one for subject, one in shares.items() if one is not None})
+
+
+def _by_subject(
+    name: str, items: Sequence[Item], owner: Mapping[str, str], control: Sequence[Item], seed: int
+) -> dict[str, SubjectResult]:
+    """Every subject alone, with the control's figure on the same items."""
+    mine: dict[str, list[Item]] = {}
+    for item in items:
+        mine.setdefault(owner.get(item.probe, ""), []).append(item)
+    return {subject: _beside(_bounded(name, own, seed)[0], own, control, seed) for subject, own in mine.items()}
 
 
 def _bounded(name: str, items: Sequence[Item], seed: int) -> tuple[SubjectResult, str | None]:

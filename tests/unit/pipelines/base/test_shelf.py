@@ -1,3 +1,4 @@
+import errno
 import os
 import threading
 from pathlib import Path
@@ -69,3 +70,19 @@ def test_without_locks_the_faster_one_wins(tmp_path: Path) -> None:
 
     assert not made_once(tmp_path, "a", "card", overtaken)
     assert sorted(os.listdir(tmp_path)) == [".locks", "a"]
+
+
+def test_a_disk_that_knows_no_locks_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(code, "no locks")
+
+    monkeypatch.setattr("pipelines.base.shelf.fcntl.flock", refused)
+    code = errno.ENOLCK
+    others = tmp_path / ".making-it-0"  # perhaps of a process that is at work: nobody can tell
+    others.mkdir(parents=True)
+    assert made_once(tmp_path, "it", "done", lambda draft: (draft / "done").write_text("") and None)
+    assert (tmp_path / "it" / "done").is_file()
+    assert others.is_dir()
+    code = errno.EIO
+    with pytest.raises(OSError, match="no locks"):
+        made_once(tmp_path, "more", "done", lambda draft: (draft / "done").write_text("") and None)
