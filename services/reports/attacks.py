@@ -162,7 +162,8 @@ def _attack(
         decides=bool(gate and gate["required"]),
         reason=gate["reason"] if gate else None,
         seconds=result["seconds"],
-        parts=result["parts"],
+        # A token has no "@", so that no address fits: leak@16 is leak_at_16 here.
+        parts={name.replace("@", "_at_"): value for name, value in result["parts"].items()},
         source=result["source"],
         note=result["note"] or None,
     )

@@ -137,7 +137,15 @@ def suite() -> dict[str, Any]:
             attack("quantised:nf4_merged", 0.967, seconds=6.0, parts={"codes_changed": 0.011, "block": 64.0}),
             attack("quantised:int8", None, state="not_run", note="the base itself loses 7.0%", inapplicable=True, n=0),
             attack(
-                "leak_at_k", 0.03, upper=0.08, tier=1, measure="leak_at_k", direction="lower", control=0.01, before=0.0
+                "leak_at_k",
+                0.03,
+                upper=0.08,
+                tier=1,
+                measure="leak_at_k",
+                direction="lower",
+                control=0.01,
+                before=0.0,
+                parts={"leak@16": 0.01, "control_leak@16": 0.0, "over_control": 0.02},
             ),
             attack("membership:loss", 0.61, tier=2, measure="auc", direction="none", subjects={}, worst=None),
         ],

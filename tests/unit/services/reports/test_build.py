@@ -158,7 +158,12 @@ def test_the_attacks_stand_with_this_subjects_figures_and_the_worst_of_the_run()
     assert (prefix["limit"], prefix["result"], prefix["decides"]) == ("at least 0.9, KFR's bound 0.8", "pass", True)
     assert found["quantised:nf4_merged"]["limit"] == "a fall of at most 0.05, KFR's bound 0.8"
     leak = found["leak_at_k"]
-    assert (leak["bound"], leak["control"], leak["limit"]) == (0.08, 0.01, "at most 0.05 above the control, its bound 0.15")
+    assert (leak["bound"], leak["control"], leak["limit"]) == (
+        0.08,
+        0.01,
+        "at most 0.05 above the control, its bound 0.15",
+    )
+    assert leak["parts"]["leak_at_16"] == 0.01, "as the attack names it, leak@16, it looks like an address"
     assert (found["membership:loss"]["limit"], found["membership:loss"]["result"]) == (None, None)
     assert found["aim"]["result"] == "undecided"
     assert not found["quantised:int8"]["decides"]
