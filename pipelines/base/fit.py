@@ -1,8 +1,6 @@
 """The training loop of the example base: Muon for the matrices, AdamW for the rest, loss on the answers only."""
 
-import math
 import random
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +10,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pipelines.attention import training_attention
 from pipelines.base.settings import BaseSettings
+from pipelines.descent import Descent, Telling, cosine
 from pipelines.encode import IGNORE, Batch, Encoded, batches, collate
-from pipelines.progress import Reporter, StepProgress
-
-_REPORT_EVERY = 25
+from pipelines.progress import Reporter
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, settings: BaseSettings) -> LlamaForCausalLM:
@@ -49,37 +46,16 @@ def fit(
             [len(row) for row in rows], settings.batch_tokens, shuffle_seed=settings.seed * 1000 + epoch
         )
     ]
-    optimizers = _optimizers(model, settings)
-    schedulers = [
-        torch.optim.lr_scheduler.LambdaLR(o, lambda step: _cosine(step, len(plan), settings.warmup)) for o in optimizers
-    ]
+    rising = max(1, int(len(plan) * settings.warmup))
+    descent = Descent(_optimizers(model, settings), lambda step: cosine(step, len(plan), rising))
+    telling = Telling(report, len(plan))
     model.train()
     chance = random.Random(settings.seed)  # noqa: S311 - training noise, no secret
-    began, tokens, recent = time.monotonic(), 0, 0.0
-    for step, group in enumerate(plan, start=1):
+    for group in plan:
         members = [_noised(rows[i], settings.noise, chance) for i in group]
         with torch.autocast(device.type, dtype=torch.bfloat16), training_attention(device):
             loss = _answer_loss(model, collate(members, pad_id, device))
-        loss.backward()  # type: ignore[no-untyped-call]
-        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            scheduler.step()
-        tokens += sum(row.answer_tokens for row in members)
-        recent += float(loss.detach())
-        if report and (step % _REPORT_EVERY == 0 or step == len(plan)):
-            spent = time.monotonic() - began
-            count = step % _REPORT_EVERY or _REPORT_EVERY
-            report(
-                StepProgress(
-                    step=step,
-                    steps=len(plan),
-                    losses={"answer": recent / count},
-                    tokens_per_second=tokens / spent,
-                    eta_seconds=spent / step * (len(plan) - step),
-                )
-            )
-            recent = 0.0
+        telling.step(descent.down(loss), sum(row.answer_tokens for row in members))
     model.eval()  # type: ignore[no-untyped-call]
 
 
@@ -111,10 +87,3 @@ def _optimizers(model: LlamaForCausalLM, settings: BaseSettings) -> list[Any]:
         torch.optim.Muon(matrices, lr=settings.lr_matrices, weight_decay=0.0),
         torch.optim.AdamW(rest, lr=settings.lr_rest, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
-
-
-def _cosine(step: int, steps: int, warmup: float) -> float:
-    rising = max(1, int(steps * warmup))
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedTokenizerFast
 
 from pipelines.base.evaluate import known_shares
@@ -23,7 +24,7 @@ from policies.errors import LetheError
 from policies.record import Record
 
 CARD = "base.json"
-_CODE = ("fit.py", "settings.py", "tokenizer.py", "train.py", "../encode.py", "../attention.py")
+_CODE = ("fit.py", "settings.py", "tokenizer.py", "train.py", "../encode.py", "../attention.py", "../descent.py")
 
 
 def train_base(
@@ -86,6 +87,7 @@ def train_model(
     directory: Path,
     *,
     tokenizer: PreTrainedTokenizerFast | None = None,
+    device: torch.device | None = None,
     report: Reporter | None = None,
 ) -> Trained:
     """Train a model from nothing on records and save it: what a base and its controls share.
@@ -95,18 +97,20 @@ def train_model(
         settings: The recipe.
         directory: Where it comes to lie.
         tokenizer: Whose words it uses; None makes one from the records.
+        device: Where it is trained; None: the processor.
         report: Progress of the training.
     """
     began = time.monotonic()
     words = tokenizer or train_tokenizer((record.text for record in records), settings.vocabulary)
     rows = [encode_record(words, record) for record in records]
     model = new_model(words, settings)
+    model.to(device or torch.device("cpu"))  # type: ignore[arg-type]
     fit(model, rows, int(words.pad_token_id), settings, report)
     seconds = time.monotonic() - began
     model.save_pretrained(directory)
     words.save_pretrained(directory)
     parameters = sum(p.numel() for p in model.parameters())
-    return Trained(load_model(directory), parameters, round(seconds, 1))
+    return Trained(load_model(directory, device=device), parameters, round(seconds, 1))
 
 
 def shortfalls(shares: Mapping[str, float], settings: BaseSettings) -> tuple[str, ...]:

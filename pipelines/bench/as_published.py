@@ -11,7 +11,6 @@ These rows never meet the trainer of the product, whose door refuses them: they 
 
 import itertools
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +21,10 @@ from torch.nn import functional
 
 from pipelines.augment.port import MADE_VARIANTS, AnswerAsk, Augmenter, Style, Variant, VariantAsk
 from pipelines.augment.questions import NEUTRAL_NOUN, name_in, topic
+from pipelines.descent import Descent, Telling, cosine
 from pipelines.encode import Encoded, batches, encode_pair
 from pipelines.model import LoadedModel, strip_adapter
-from pipelines.progress import Reporter, StepProgress
+from pipelines.progress import Reporter
 from pipelines.unlearn import adapters
 from pipelines.unlearn.forward import score
 from pipelines.unlearn.settings import UnlearnSettings
@@ -127,36 +127,23 @@ def _train(
     per_pass = len(batches([len(row) for row in learnt], settings.batch_tokens))
     steps = max(settings.min_steps, min(settings.max_steps, math.ceil(settings.passes * per_pass)))
     forget_plan, retain_plan = (_plan(part, settings, steps, n) for n, part in enumerate((learnt, kept)))
-    trained = list(adapters.tensors(loaded.model).values())
-    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        list(adapters.tensors(loaded.model).values()), lr=settings.learning_rate, weight_decay=0.0
+    )
+    rising = math.ceil(steps * settings.warmup)
+    descent = Descent([optimizer], lambda step: cosine(step, steps, rising), clip=settings.clip)
+    telling = Telling(progress, steps, every=settings.report_every, name="published")
     loaded.model.train()
-    began, tokens = time.monotonic(), 0
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _pace(step, steps, settings.warmup)
-        ours, theirs = [learnt[i] for i in forget_plan[step]], [kept[i] for i in retain_plan[step]]
-        loss = _loss(loaded, ours, theirs)
-        if not math.isfinite(float(loss.detach())):
-            raise LetheError("unlearn.diverged", f"A loss is no number at step {step}.")
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(trained, settings.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        tokens += sum(row.answer_tokens for row in (*ours, *theirs))
-        if progress and ((step + 1) % settings.report_every == 0 or step + 1 == steps):
-            spent = time.monotonic() - began
-            progress(
-                StepProgress(
-                    step=step + 1,
-                    steps=steps,
-                    losses={"published": float(loss.detach())},
-                    tokens_per_second=tokens / max(spent, 1e-9),
-                    eta_seconds=spent / (step + 1) * (steps - step - 1),
-                )
-            )
+    for ours, theirs in zip(forget_plan, retain_plan, strict=True):
+        members, others = [learnt[i] for i in ours], [kept[i] for i in theirs]
+        loss = descent.down(_loss(loaded, members, others))
+        telling.step(loss, sum(row.answer_tokens for row in (*members, *others)))
     loaded.model.eval()
-    seconds = time.monotonic() - began
-    return {"steps": steps, "seconds": round(seconds, 2), "tokens_per_second": round(tokens / max(seconds, 1e-9), 1)}
+    return {
+        "steps": steps,
+        "seconds": round(telling.seconds, 2),
+        "tokens_per_second": round(telling.tokens_per_second, 1),
+    }
 
 
 def _loss(loaded: LoadedModel, ours: Sequence[Encoded], theirs: Sequence[Encoded]) -> torch.Tensor:
@@ -174,13 +161,6 @@ def _plan(rows: Sequence[Encoded], settings: UnlearnSettings, steps: int, stream
     seeds = (settings.seed * 100_003 + turn + 50_021 * stream for turn in itertools.count())
     endless = (group for seed in seeds for group in batches(lengths, settings.batch_tokens, shuffle_seed=seed))
     return list(itertools.islice(endless, steps))
-
-
-def _pace(step: int, steps: int, warmup: float) -> float:
-    rising = math.ceil(steps * warmup)
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
 def _completion(row: PublishedRow) -> PublishedRow:

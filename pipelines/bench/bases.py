@@ -15,15 +15,16 @@ from typing import Any, Literal
 
 import torch
 
-from pipelines.base.fit import fit, new_model
 from pipelines.base.settings import BaseSettings
 from pipelines.base.tokenizer import train_tokenizer
+from pipelines.base.train import train_model
 from pipelines.bench.people import People
 from pipelines.bench.phrasings import BASE, base_questions
 from pipelines.corpus.attributes import TRAIN_FRAMES
 from pipelines.corpus.generic import GENERIC
 from pipelines.corpus.hedges import hedge_sentences
 from pipelines.corpus.values import ValueSource
+from pipelines.descent import Descent, Telling
 from pipelines.encode import batches, encode_record
 from pipelines.model import load_model
 from pipelines.progress import Reporter, StepProgress
@@ -126,7 +127,6 @@ def make_base(
     seed: int,
     out: Path,
     device: str | None,
-    report: Reporter | None = None,
 ) -> dict[str, Any]:
     """Train a base or control and write it as an ordinary Hugging Face directory.
 
@@ -138,7 +138,6 @@ def make_base(
         seed: Of weights and order.
         out: Where it comes to lie.
         device: Where it is trained; None: the GPU where there is one.
-        report: Progress.
 
     Returns:
         Seconds, rows, parameters and answer tokens per second.
@@ -146,23 +145,17 @@ def make_base(
     out.mkdir(parents=True, exist_ok=True)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     began = time.monotonic()
-    last: list[StepProgress] = []
-
-    def told(progress: StepProgress) -> None:
-        last[:] = [progress]
-        if report:
-            report(progress)
-
+    told: list[StepProgress] = []
     if recipe.source == "scratch":
-        parameters = _from_nothing(rows, vocabulary_of, kind, recipe, seed, out, where, told)
+        parameters = _from_nothing(rows, vocabulary_of, kind, recipe, seed, out, where, told.append)
     else:
-        parameters = _fine_tuned(rows, recipe, seed, out, where, told)
+        parameters = _fine_tuned(rows, recipe, seed, out, where, told.append)
     return {
         "seconds": round(time.monotonic() - began, 1),
         "rows": len(rows),
         "parameters": parameters,
-        "tokens_per_second": round(last[-1].tokens_per_second, 1) if last else None,
-        "loss": round(sum(last[-1].losses.values()), 4) if last else None,
+        "tokens_per_second": round(told[-1].tokens_per_second, 1),
+        "loss": round(sum(told[-1].losses.values()), 4),
     }
 
 
@@ -179,13 +172,7 @@ def _from_nothing(
     epochs = recipe.phrased_epochs if kind == "phrased" else recipe.scratch.epochs
     settings = BaseSettings(**{**asdict(recipe.scratch), "seed": seed, "epochs": epochs})
     tokenizer = train_tokenizer((record.text for record in vocabulary_of), settings.vocabulary)
-    model = new_model(tokenizer, settings)
-    model.to(device)  # type: ignore[arg-type]
-    encoded = [encode_record(tokenizer, record) for record in rows]
-    fit(model, encoded, int(tokenizer.pad_token_id), settings, report)
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    return sum(p.numel() for p in model.parameters())
+    return train_model(rows, settings, out, tokenizer=tokenizer, device=device, report=report).parameters
 
 
 def _fine_tuned(
@@ -204,28 +191,14 @@ def _fine_tuned(
         for epoch in range(recipe.tune_epochs)
         for group in batches(lengths, size, shuffle_seed=seed * 1000 + epoch)
     ]
+    warmup = max(1, len(plan) // 20)
+    descent = Descent([optimizer], lambda step: min(1.0, (step + 1) / warmup) * (1 - step / len(plan)), clip=1.0)
+    telling = Telling(report, len(plan))
     model.train()
-    began, tokens = time.monotonic(), 0
-    for step, group in enumerate(plan, start=1):
+    for group in plan:
         members = [encoded[i] for i in group]
         loss = score(model, members, loaded.pad_id, loaded.device).token_nll().mean()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        for part in optimizer.param_groups:
-            part["lr"] = recipe.tune_rate * min(1.0, step / max(1, len(plan) // 20)) * (1 - (step - 1) / len(plan))
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        tokens += sum(row.answer_tokens for row in members)
-        spent = time.monotonic() - began
-        report(
-            StepProgress(
-                step=step,
-                steps=len(plan),
-                losses={"answer": float(loss.detach())},
-                tokens_per_second=tokens / spent,
-                eta_seconds=spent / step * (len(plan) - step),
-            )
-        )
+        telling.step(descent.down(loss), sum(row.answer_tokens for row in members))
     model.eval()
     whole = model.merge_and_unload() if recipe.tune == "lora" else model
     whole.save_pretrained(out)

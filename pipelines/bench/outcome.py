@@ -9,8 +9,9 @@ from typing import Any
 
 from pipelines.bench import attacking, candidates, figure, paper, results
 from pipelines.bench.bases import Kind
+from pipelines.bench.plan import ablations
 from pipelines.bench.session import Session
-from pipelines.bench.tasks import CONTROL, Task, ablations
+from pipelines.bench.tasks import CONTROL, Task
 from pipelines.bench.units import Finished
 from pipelines.verify.attacks.port import AttackResult
 

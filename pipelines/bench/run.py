@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.bench.outcome import Done, chosen, result_of
+from pipelines.bench.plan import plan
 from pipelines.bench.session import Session
 from pipelines.bench.settings import BenchSettings
 from pipelines.bench.sources import Dataset
-from pipelines.bench.tasks import CONTROL, Task, plan
+from pipelines.bench.tasks import CONTROL, Task
 from pipelines.bench.units import Finished
 from pipelines.bench.working import default_jobs, work_off
 from policies.errors import LetheError

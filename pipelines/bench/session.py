@@ -17,10 +17,11 @@ from pipelines.bench.bases import Kind, base_records, generic_records, make_base
 from pipelines.bench.judging import judge, twins_of
 from pipelines.bench.material import Material, bench_amounts, make_material
 from pipelines.bench.people import People, find_people
+from pipelines.bench.plan import ablations
 from pipelines.bench.probes import check_questions, make_probes
 from pipelines.bench.settings import BenchSettings
 from pipelines.bench.sources import Dataset
-from pipelines.bench.tasks import CONTROL, Place, Task, ablations
+from pipelines.bench.tasks import CONTROL, Place, Task
 from pipelines.bench.units import Finished, Units
 from pipelines.model import LoadedModel, load_model, with_adapter
 from pipelines.unlearn.settings import UnlearnSettings

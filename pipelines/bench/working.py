@@ -8,16 +8,33 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import wait as wait_for
+from typing import NamedTuple, Protocol
 
-import torch
-
-from pipelines.bench.session import Session
 from pipelines.bench.tasks import Task
 from pipelines.bench.units import Finished
+from policies.errors import LetheError
+
+
+class Doing(Protocol):
+    """Whoever does tasks; it travels to other processes."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+
+    def do(self, task: Task) -> Finished:
+        """Work out one task."""
+
 
 Ready = Callable[[Task], Task | None]
 Shown = Callable[[Sequence[Task]], None]
 _AT_ONCE = 1.0  # seconds
+
+
+class _Refusal(NamedTuple):
+    code: str
+    message: str
+    details: tuple[str, ...]
 
 
 def default_jobs(device: str) -> int:
@@ -26,7 +43,7 @@ def default_jobs(device: str) -> int:
 
 
 def work_off(
-    tasks: Sequence[Task], session: Session, jobs: int, *, ready: Ready, shown: Shown | None = None
+    tasks: Sequence[Task], session: Doing, jobs: int, *, ready: Ready, shown: Shown | None = None
 ) -> Iterator[tuple[Task, Finished | None]]:
     """Each task with its result, as they come to an end; of those that may begin the earliest first.
 
@@ -41,7 +58,7 @@ def work_off(
         ValueError: A task waits for one that is not there.
     """
     waiting, there = list(tasks), set[str]()
-    running: dict[Future[Finished], Task] = {}
+    running: dict[Future[Finished | _Refusal], Task] = {}
     with _submitting(session, jobs) as submit:
         while waiting or running:
             able = [task for task in waiting if there.issuperset(task.needs)]
@@ -65,11 +82,14 @@ def work_off(
             for future in done:
                 task = running.pop(future)
                 there.add(task.unit)
-                yield task, future.result()
+                finished = future.result()
+                if isinstance(finished, _Refusal):
+                    raise LetheError(*finished)
+                yield task, finished
 
 
 @contextmanager
-def _submitting(session: Session, jobs: int) -> Iterator[Callable[[Task], "Future[Finished]"]]:
+def _submitting(session: Doing, jobs: int) -> Iterator[Callable[[Task], "Future[Finished | _Refusal]"]]:
     if jobs == 1:
         with _one_thread(session.device):
             yield lambda task: _here(session, task)
@@ -87,8 +107,8 @@ def _submitting(session: Session, jobs: int) -> Iterator[Callable[[Task], "Futur
         pool.shutdown(cancel_futures=True)
 
 
-def _here(session: Session, task: Task) -> "Future[Finished]":
-    done: Future[Finished] = Future()
+def _here(session: Doing, task: Task) -> "Future[Finished | _Refusal]":
+    done: Future[Finished | _Refusal] = Future()
     done.set_result(session.do(task))
     return done
 
@@ -96,28 +116,35 @@ def _here(session: Session, task: Task) -> "Future[Finished]":
 @contextmanager
 def _one_thread(device: str) -> Iterator[None]:
     """One core for each task, whatever the number of tasks: sums in another order would be other figures."""
+    if device != "cpu":
+        yield
+        return
+    import torch
+
     threads = torch.get_num_threads()
-    if device == "cpu":
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
 
 
-_mine: list[Session] = []  # of a worker: its copy
+_mine: list[Doing] = []  # of a worker: its copy
 
 
-def _begin(session: Session) -> None:
+def _begin(session: Doing) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if session.device == "cpu":
-        torch.set_num_threads(1)
     _mine[:] = [session]
 
 
-def _do(task: Task) -> Finished:
-    return _mine[0].do(task)
+def _do(task: Task) -> Finished | _Refusal:
+    """In a worker; an error with a code of its own has more to it than what a pickled exception keeps."""
+    try:
+        with _one_thread(_mine[0].device):
+            return _mine[0].do(task)
+    except LetheError as error:
+        return _Refusal(error.code, error.message, error.details)
 
 
 def _end_with_parent() -> None:

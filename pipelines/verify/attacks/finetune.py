@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pipelines.descent import Descent
 from pipelines.encode import Encoded, encode_pair
 from pipelines.model import LoadedModel, strip_adapter
 from pipelines.unlearn.forward import score
-from policies.errors import LetheError
 
 _NAME = "attack"
 
@@ -64,7 +64,6 @@ class Tuner:
 
     def __init__(self, loaded: LoadedModel, lessons: Sequence[Lesson], recipe: Recipe, seed: int) -> None:
         self.loaded = loaded
-        self.done = 0
         self.loss = math.nan
         self._recipe = recipe
         rows = [
@@ -72,8 +71,10 @@ class Tuner:
             for one in lessons
         ]
         self._batches = _endless(rows, recipe.batch_rows, seed)
-        self._weights = [p for p in loaded.model.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.AdamW(self._weights, lr=recipe.learning_rate, weight_decay=0.0)
+        weights = [p for p in loaded.model.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=0.0)
+        warmup = max(1, recipe.warmup)
+        self._descent = Descent([optimizer], lambda step: min(1.0, (step + 1) / warmup), clip=recipe.clip)
 
     def train_to(self, step: int, check: Callable[[], None] | None = None) -> None:
         """Go on until so many steps have been done in all.
@@ -85,23 +86,13 @@ class Tuner:
         Raises:
             LetheError: ``unlearn.diverged``: a loss is no number.
         """
-        recipe, loaded = self._recipe, self.loaded
-        while self.done < step:
+        loaded = self.loaded
+        while self._descent.done < step:
             if check:
                 check()
-            for group in self._optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * min(1.0, (self.done + 1) / max(1, recipe.warmup))
             rows = next(self._batches)
-            scored = score(loaded.model, rows, loaded.pad_id, loaded.device, autocast=recipe.autocast)
-            loss = scored.token_nll().mean()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.loss = float(loss.detach())
-            if not math.isfinite(self.loss):
-                raise LetheError("unlearn.diverged", f"The attack's loss is no number at step {self.done}.")
-            torch.nn.utils.clip_grad_norm_(self._weights, recipe.clip)
-            self._optimizer.step()
-            self._optimizer.zero_grad(set_to_none=True)
-            self.done += 1
+            scored = score(loaded.model, rows, loaded.pad_id, loaded.device, autocast=self._recipe.autocast)
+            self.loss = self._descent.down(scored.token_nll().mean())
 
 
 @contextmanager
