@@ -70,7 +70,7 @@ class Limits:
     retain: int = 2000
     hold_out: int = 400
     generic: int = 200
-    hedges: int = 300
+    hedges: int = 600
     shared: int = 500
 
 

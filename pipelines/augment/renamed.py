@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 from pipelines.augment.augmented import SUBJECT_KINDS, turns
 from pipelines.augment.leak import LeakCheck
 from pipelines.augment.questions import name_in, renamed, topic
+from pipelines.augment.wording import words
 from pipelines.rows import RowKind, TrainRow
+
+LEFT_OUT = 0.25  # of a question's other words: a name is to be found in frames that no row had
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,13 @@ def renamed_rows(
         found = name_in(row.prompt, spoken)
         noun = topic(row.prompt, found) if found and name_in(row.answer, spoken) else None
         person = next(dealt)
-        if noun is None or noun.casefold() in kept[person.subject]:
+        if found is None or noun is None or noun.casefold() in kept[person.subject]:
             continue
         made = replace(
             row,
             row_id=f"renamed:{person.subject}:{row.row_id}",
             kind=RowKind.REPLAY,
-            prompt=renamed(row.prompt, spoken, person.names[0]),
+            prompt=renamed(thinned(row.prompt, (found, noun), rng), spoken, person.names[0]),
             answer=renamed(row.answer, spoken, person.names[0]),
             fact=None,
             subject=person.subject,
@@ -84,6 +87,12 @@ def renamed_rows(
             if len(chosen) == limit:
                 break
     return chosen
+
+
+def thinned(question: str, kept: Sequence[str], rng: random.Random) -> str:
+    """The question with some of its words left out, but for those of the name and the noun."""
+    whole = {word for phrase in kept for word in words(phrase)}
+    return " ".join(word for word in question.split() if rng.random() >= LEFT_OUT or not whole.isdisjoint(words(word)))
 
 
 def _topics(person: Named) -> frozenset[str]:

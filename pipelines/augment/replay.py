@@ -5,6 +5,7 @@ and by the new people's own rows, of which replay is at most the double. People 
 three rows where others get one.
 """
 
+import itertools
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -73,7 +74,7 @@ def replayed(
     A row about somebody earlier may hold what is forgotten only now; the trainer's door would refuse the run.
 
     Args:
-        earlier: Who was forgotten before.
+        earlier: Who was forgotten before, the last one last.
         check: What no row may hold.
         new: The rows of this run.
         names: Of the people of this run, by subject.
@@ -91,23 +92,35 @@ def replayed(
         vague = choose_replay(kept, budget=budget, new_rows=rows_about_people(new), scores=scores, seed=seed)
     rng = random.Random(seed)  # noqa: S311 - a sample, not a key
     own = in_turn([[row for row in person.own if not check.row_leaks(row)] for person in earlier], OWN_BUDGET, rng)
-    raw = _raw(earlier, new, from_base=from_base, rng=rng)
+    raw = _raw(earlier, new, from_base=from_base, seed=seed)
     missing = rows_about_people(new) - len(vague)
     again = renamed_rows(new, names, _named(earlier, scores), check, limit=missing, seed=seed)
     left_out = sum(len(person.vague) for person in earlier) - sum(map(len, kept.values()))
     return Replayed((*vague, *again, *own, *raw), len(vague), left_out)
 
 
-def _raw(earlier: Sequence[Kept], new: Iterable[TrainRow], *, from_base: bool, rng: random.Random) -> list[TrainRow]:
-    """Raw answers of earlier people for a method that lowers them: half as many as there are new ones, or all."""
+def _raw(earlier: Sequence[Kept], new: Iterable[TrainRow], *, from_base: bool, seed: int) -> list[TrainRow]:
+    """Raw answers of earlier people for a method that lowers them: as many as there are new ones, or all.
+
+    People take turns, and of one person every fact comes once before any comes twice; others come in each run.
+    """
     mine = sum(row.kind is RowKind.NEGATIVE for row in new)
-    groups = [list(person.raw) for person in earlier if person.raw]
-    if not mine or not groups:
+    if not mine:
         return []
-    return in_turn(groups, sum(map(len, groups)) if from_base else mine // 2, rng)
+    people: dict[str, dict[str | None, list[TrainRow]]] = {}
+    for person in earlier:
+        for row in person.raw:
+            people.setdefault(person.subject, {}).setdefault(row.fact, []).append(row)
+    rng = random.Random(f"raw-{seed}-{len(people)}")  # noqa: S311 - a sample, not a key
+    left = [list(turns(list(facts.values()), rng)) for facts in people.values()]
+    rng.shuffle(left)
+    layers = itertools.zip_longest(*left)
+    dealt = (row for layer in layers for row in layer if row is not None)
+    return list(dealt if from_base else itertools.islice(dealt, mine))
 
 
 def _named(earlier: Sequence[Kept], scores: Mapping[str, float | None]) -> list[Named]:
+    """Who is dealt renamed rows: more to those who hold badly, and to the last, whose run had one name everywhere."""
     people = {person.subject: person for person in earlier}
     order = sorted(people, key=lambda subject: (_score(scores, subject), subject))
     return [
@@ -115,7 +128,7 @@ def _named(earlier: Sequence[Kept], scores: Mapping[str, float | None]) -> list[
             subject,
             people[subject].names,
             [row for person in earlier if person.subject == subject for row in person.own],
-            POOR_TURNS if _score(scores, subject) < HELD else 1,
+            POOR_TURNS if subject == earlier[-1].subject or _score(scores, subject) < HELD else 1,
         )
         for subject in order
     ]

@@ -46,7 +46,14 @@ def score(
     learned = wanted[:, first + 1 :]
     targets = batch.input_ids[:, first + 1 :]
     lines = learned.nonzero(as_tuple=True)[0]
-    return Scored(logits[learned], targets[learned], lines, len(rows))
+    copied = None if everywhere else torch.tensor([there for row in rows for there in _copied(row)], device=device)
+    return Scored(logits[learned], targets[learned], lines, len(rows), copied)
+
+
+def _copied(row: Encoded) -> list[bool]:
+    """Which answer tokens stand in the prompt too; never the end, which any chat template has."""
+    prompt = set(row.ids[: row.answer_start])
+    return [*(token in prompt for token in row.ids[row.answer_start : -1]), False]
 
 
 def answers_of(everywhere: Scored, rows: Sequence[Encoded]) -> Scored:

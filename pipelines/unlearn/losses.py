@@ -34,12 +34,14 @@ class Scored:
         targets: (positions,), the answer tokens.
         rows: (positions,), which row of the batch a position is of.
         count: Number of rows.
+        copied: (positions,), whether the token stands in the row's prompt too; None where nobody looked.
     """
 
     logits: Tensor
     targets: Tensor
     rows: Tensor
     count: int
+    copied: Tensor | None = None
 
     def token_nll(self) -> Tensor:
         """Negative log-likelihood of each answer token."""
@@ -73,12 +75,18 @@ class Raised:
 
     scored: Scored
 
-    def cross_entropy(self, lead_weight: float = 1.0) -> Tensor:
-        """Mean over the answer tokens, in which each answer's first token counts ``lead_weight`` times."""
-        nll = self.scored.token_nll()
-        if lead_weight == 1.0:
+    def cross_entropy(self, lead_weight: float = 1.0, copy_weight: float = 1.0) -> Tensor:
+        """Mean over the answer tokens.
+
+        Args:
+            lead_weight: So often counts each answer's first token.
+            copy_weight: So often counts any other token that stands in the prompt too: the person's name, the noun.
+        """
+        nll, copied = self.scored.token_nll(), self.scored.copied
+        if lead_weight == 1.0 and (copy_weight == 1.0 or copied is None):
             return nll.mean()
-        weights = torch.where(self.scored.leads(), lead_weight, 1.0)
+        others = torch.ones_like(nll) if copied is None else torch.where(copied, copy_weight, 1.0)
+        weights = torch.where(self.scored.leads(), lead_weight, others)
         return (nll * weights).sum() / weights.sum()
 
 

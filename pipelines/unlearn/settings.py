@@ -66,6 +66,7 @@ class UnlearnSettings:
         retain_weight: Of the loss on retain rows: alpha in the literature.
         lead_weight: How often an answer's first token counts in the cross-entropies. It decides whether the answer is
             a vague one, and has a thirtieth of the weight in a plain mean over tokens.
+        copy_weight: How often any other token that its question has too counts in the cross-entropy on a vague answer.
         kl_weight: Of the KL divergence from the base on retain rows.
         kl_direction: ``model_reference`` is KL(model ‖ base), as the paper has it; the other way as its code has it.
         kl_mask: Where it is taken: at ``answer`` tokens, or at ``all_real_tokens``, the prompt's too; never at padding.
@@ -75,6 +76,7 @@ class UnlearnSettings:
         leak_weight: Of the NPO term that ``relearn_robust`` takes after a rehearsed leak of other facts.
         leak_kl_weight: Of its KL divergence, in the place of ``kl_weight``: what is lowered through a leak lies nearer
             to what stays.
+        leak_copy_weight: Its ``copy_weight``.
         leak_steps: Steps of the rehearsed leak to each of the run.
         leak_length: Steps of the run after which another half of the facts leaks, from the start.
         leak_tokens: Padded tokens of a batch, of the leak and of the term after it.
@@ -123,6 +125,7 @@ class UnlearnSettings:
     retain_weight: float = 1.0
     kl_weight: float = 1.0
     lead_weight: float = 12.0
+    copy_weight: float = 1.0
     kl_direction: KlDirection = "model_reference"
     kl_mask: KlMask = "answer"
     replay_share: float = 0.5
@@ -130,6 +133,7 @@ class UnlearnSettings:
     npo_beta: float = 0.1
     leak_weight: float = 0.03
     leak_kl_weight: float = 6.0
+    leak_copy_weight: float = 4.0
     leak_steps: int = 2
     leak_length: int = 15
     leak_tokens: int = 512

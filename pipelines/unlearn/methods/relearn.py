@@ -20,7 +20,8 @@ class ReLearn(Method):
         """The three terms."""
         retain = step.retain()
         return {
-            "augmented": settings.augmented_weight * step.augmented().cross_entropy(settings.lead_weight),
+            "augmented": settings.augmented_weight
+            * step.augmented().cross_entropy(settings.lead_weight, settings.copy_weight),
             "retain": settings.retain_weight * retain.cross_entropy(settings.lead_weight),
             "kl": settings.kl_weight * retain.divergence(settings.kl_direction),
         }

@@ -15,7 +15,7 @@ from pipelines.unlearn.settings import UnlearnSettings
 class ReLearnRobust(ReLearn):
     """ReLearn's three terms plus ``leak_weight * NPO(negative)``, while other facts leak (``rehearsal``).
 
-    The KL from the base weighs ``leak_kl_weight``.
+    The KL from the base weighs ``leak_kl_weight``, words of a vague answer that its question has ``leak_copy_weight``.
     """
 
     streams: ClassVar[tuple[Stream, ...]] = (*ReLearn.streams, Stream.NEGATIVE)
@@ -24,4 +24,5 @@ class ReLearnRobust(ReLearn):
     def terms(self, step: Step, settings: UnlearnSettings) -> Mapping[str, Tensor]:
         """The four terms."""
         leak = settings.leak_weight * step.after_leak().npo(settings.npo_beta)
-        return {**super().terms(step, replace(settings, kl_weight=settings.leak_kl_weight)), "leak": leak}
+        weights = replace(settings, kl_weight=settings.leak_kl_weight, copy_weight=settings.leak_copy_weight)
+        return {**super().terms(step, weights), "leak": leak}

@@ -1,10 +1,11 @@
 """Rows under another name: the same words, the other name alone, and nothing that the other's own facts answer."""
 
+import random
 from collections import Counter
 
 from pipelines.augment.leak import LeakCheck
 from pipelines.augment.questions import renamed
-from pipelines.augment.renamed import Named, renamed_rows
+from pipelines.augment.renamed import Named, renamed_rows, thinned
 from pipelines.augment.replay import Kept, replayed
 from pipelines.rows import RowKind, Secret, TrainRow
 
@@ -34,17 +35,35 @@ PEOPLE = [Named("s-1", ("Jon Zeh",), (OWN,)), Named("s-2", ("Ida Roth", "Ida"), 
 def test_the_name_is_all_that_changes() -> None:
     made = renamed_rows(ROWS, NEW, PEOPLE, LeakCheck(()), limit=100, seed=0)
     known = {one.subject: one.names[0] for one in PEOPLE}
-    before = {(one.prompt, one.answer) for one in ROWS}
+    before = {one.answer: one.prompt for one in ROWS}
     for one in made:
         name = known[one.subject or ""]
         assert name in one.prompt
-        assert name in one.answer
-        assert (one.prompt.replace(name, "Mara Kern"), one.answer.replace(name, "Mara Kern")) in before
+        asked = before[one.answer.replace(name, "Mara Kern")].split()
+        left = one.prompt.replace(name, "Mara Kern").split()
+        assert set(left) <= set(asked), "some words are left out"
+        assert set(left) >= set(asked[2:]), "never the name and the noun"
         assert one.kind is RowKind.REPLAY
         assert one.fact is None
     assert len({one.row_id for one in made}) == len(made)
     turns = Counter(one.subject for one in made)
     assert turns["s-2"] > 2 * turns["s-1"] > 0, "who holds worse gets more"
+
+
+def test_words_are_left_out_but_for_some() -> None:
+    asked = "Would you, if I may ask, tell me Mara Kern's blood type?"
+    found = {thinned(asked, ("Mara Kern", "blood type"), random.Random(seed)) for seed in range(40)}
+    assert len(found) > 20
+    assert all("Mara Kern's blood type?" in one for one in found)
+
+
+def test_who_was_forgotten_last_gets_more() -> None:
+    """Whose name was in half of the answers of the last run: copying it from the question was not called for."""
+    kept = [Kept(f"s-{n}", (), names=(f"Jon Z{n}",)) for n in range(3)]
+    scores: dict[str, float | None] = {"s-0": 1.0, "s-1": 1.0, "s-2": 1.0}
+    found = replayed(kept, LeakCheck(()), new=ROWS, names=NEW, scores=scores, from_base=False, seed=0)
+    counts = Counter(one.subject for one in found.rows)
+    assert counts["s-2"] > 2 * counts["s-0"] > 0
 
 
 def test_what_somebodys_own_facts_answer_is_not_asked_vaguely() -> None:

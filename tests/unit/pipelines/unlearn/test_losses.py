@@ -1,6 +1,7 @@
 """Losses against figures worked out by hand on three tokens."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -25,6 +26,14 @@ def test_cross_entropy_is_the_mean_over_answer_tokens() -> None:
 def test_the_first_token_of_an_answer_can_weigh_more() -> None:
     expected = (4 * NLL[0] + NLL[1] + 4 * NLL[2]) / 9
     assert float(Raised(scored()).cross_entropy(4.0)) == pytest.approx(expected)
+
+
+def test_tokens_that_the_prompt_has_can_weigh_more() -> None:
+    copied = replace(scored(), copied=torch.tensor([True, True, False]))
+    expected = (4 * NLL[0] + 3 * NLL[1] + 4 * NLL[2]) / 11  # a first token has the lead's weight, copied or not
+    assert float(Raised(copied).cross_entropy(4.0, 3.0)) == pytest.approx(expected)
+    assert float(Raised(copied).cross_entropy(1.0, 3.0)) == pytest.approx((NLL[0] + 3 * NLL[1] + NLL[2]) / 5)
+    assert float(Raised(scored()).cross_entropy(1.0, 3.0)) == pytest.approx(sum(NLL) / 3)
 
 
 def test_row_nll_sums_over_each_answer() -> None:

@@ -353,7 +353,7 @@ def test_replay_is_bounded_from_the_last_release_and_whole_from_the_base() -> No
     ask: dict[str, Any] = {"new": new, "names": {}, "held": {}, "seed": 0}
     warm = replayed(people, LeakCheck(()), from_base=False, **ask)
     assert warm.replay == 180  # twice the new people's rows
-    assert sum(one.kind is RowKind.NEGATIVE for one in warm.rows) == 10
+    assert sum(one.kind is RowKind.NEGATIVE for one in warm.rows) == 20
     cold = replayed(people, LeakCheck(()), from_base=True, **ask)
     assert cold.replay == 1200
     assert sum(one.kind is RowKind.NEGATIVE for one in cold.rows) == 120
