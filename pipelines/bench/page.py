@@ -42,7 +42,7 @@ def render_page(result: Mapping[str, Any]) -> str:
     first = next(iter(result["bases"].values()))["table"]
     figures = [row for row in first if row["combined"] is not None]
     plots = [
-        ("Combined figure", bars([(row["name"], row["combined"], _colour(row)) for row in figures])),
+        ("Combined figure", bars([(_label(row), row["combined"], _colour(row)) for row in figures])),
         ("Forgotten in fluent answers (unseen phrasings) against utility", scatter(_points(first))),
         ("leak@k over the control's, the closer to 0 the better", bars(_of(first, "leak_over_control"))),
         (
@@ -63,6 +63,10 @@ def render_page(result: Mapping[str, Any]) -> str:
         )
     )
     return page
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    return row["name"] if row["eligible"] else f"({row['name']})"
 
 
 def _points(table: list[dict[str, Any]]) -> list[tuple[str, float, float, str]]:
