@@ -76,6 +76,7 @@ class UnlearnSettings:
         leak_weight: Of the NPO term that ``relearn_robust`` takes after a rehearsed leak of other facts.
         leak_kl_weight: Of its KL divergence, in the place of ``kl_weight``: what is lowered through a leak lies nearer
             to what stays.
+        leak_retain_weight: Its ``retain_weight``.
         leak_copy_weight: Its ``copy_weight``.
         leak_steps: Steps of the rehearsed leak to each of the run.
         leak_length: Steps of the run after which another half of the facts leaks, from the start.
@@ -133,6 +134,7 @@ class UnlearnSettings:
     npo_beta: float = 0.1
     leak_weight: float = 0.03
     leak_kl_weight: float = 6.0
+    leak_retain_weight: float = 2.0
     leak_copy_weight: float = 4.0
     leak_steps: int = 2
     leak_length: int = 15

@@ -15,7 +15,8 @@ from pipelines.unlearn.settings import UnlearnSettings
 class ReLearnRobust(ReLearn):
     """ReLearn's three terms plus ``leak_weight * NPO(negative)``, while other facts leak (``rehearsal``).
 
-    The KL from the base weighs ``leak_kl_weight``, words of a vague answer that its question has ``leak_copy_weight``.
+    ReLearn's weights are ``leak_retain_weight`` and ``leak_kl_weight``, and ``leak_copy_weight`` for the words of a
+    vague answer that its question has.
     """
 
     streams: ClassVar[tuple[Stream, ...]] = (*ReLearn.streams, Stream.NEGATIVE)
@@ -24,5 +25,10 @@ class ReLearnRobust(ReLearn):
     def terms(self, step: Step, settings: UnlearnSettings) -> Mapping[str, Tensor]:
         """The four terms."""
         leak = settings.leak_weight * step.after_leak().npo(settings.npo_beta)
-        weights = replace(settings, kl_weight=settings.leak_kl_weight, copy_weight=settings.leak_copy_weight)
+        weights = replace(
+            settings,
+            retain_weight=settings.leak_retain_weight,
+            kl_weight=settings.leak_kl_weight,
+            copy_weight=settings.leak_copy_weight,
+        )
         return {**super().terms(step, weights), "leak": leak}
