@@ -60,8 +60,6 @@ def stream(
     from pipelines.studies.follow import ProbeAmounts
     from pipelines.studies.overrides import overridden
     from pipelines.studies.stream import WAYS, StreamSettings, StreamStudy
-    from pipelines.studies.stream_page import write_stream_page
-    from pipelines.studies.stream_result import lines, targets
     from pipelines.studies.world import open_world
     from pipelines.unlearn.registry import row_kinds
     from pipelines.unlearn.settings import UnlearnSettings
@@ -85,6 +83,14 @@ def stream(
     world = open_world(place, people or erasures + rest_people, seed, base=base, report=_show_step)
     directory = out or place / f"stream-{world.loaded.digest[:12]}-{method}"
     found = StreamStudy(world, settings, directory, told=_tell, training=_show_step).run()
+    _give_stream(found, directory, as_json=as_json)
+
+
+def _give_stream(found: dict[str, Any], directory: Path, *, as_json: bool) -> None:
+    """Write the result with its page, and print it."""
+    from pipelines.studies.stream_page import write_stream_page
+    from pipelines.studies.stream_result import lines, targets
+
     found |= {"lines": [one._asdict() for one in lines(found["erasures"])]}
     found |= {"targets": [one._asdict() for one in targets(found["erasures"], device=found["device"])]}
     _write(directory / "result.json", found)
@@ -92,11 +98,6 @@ def stream(
     if as_json:
         print(json.dumps(found))
         return
-    _print_stream(found)
-    print(f"page: {page}")
-
-
-def _print_stream(found: dict[str, Any]) -> None:
     columns = {"kfr_mean": "KFR", "kfr_worst": "worst", "drop": "fell", "named_worst": "named", "rest": "rest"}
     heads = "".join(f"{head:>8}" for head in columns.values())
     print(f"{'way':<9}{'after':>6}{heads}{'train s':>9}{'verify s':>9}")
@@ -107,6 +108,7 @@ def _print_stream(found: dict[str, Any]) -> None:
     for target in found["targets"]:
         limit, state = f"limit {target['limit']:g}", target["state"].replace("_", " ")
         print(f"{target['name']}: {_cell(target['value'], 3)} ({limit}): {state}; {target['note']}")
+    print(f"page: {page}")
 
 
 def _cell(value: float | None, digits: int) -> str:
