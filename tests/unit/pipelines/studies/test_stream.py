@@ -196,7 +196,7 @@ def test_rows_of_a_run(world: World) -> None:
     assert {(row.prompt, row.answer) for row in kept.own} <= {(row.prompt, row.answer) for row in rows}
     assert not any(row.kind is RowKind.NEGATIVE for row in rows), "this method lowers nothing"
     whole = [row for row in run_rows(second, [first], 10, 0, from_base=True) if row.kind is RowKind.REPLAY]
-    assert sum(not row.row_id.startswith("renamed:") for row in whole) == len(kept.vague), "from the base no budget binds"
+    assert sum(not row.row_id.startswith("renamed:") for row in whole) == len(kept.vague), "no budget binds"
     asked = [probe.probe_id for probe in probes_now(second, [first])]
     assert len(asked) == len(set(asked))
 
