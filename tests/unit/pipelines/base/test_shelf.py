@@ -76,13 +76,16 @@ def test_a_disk_that_knows_no_locks_stops_nobody(tmp_path: Path, monkeypatch: py
     def refused(*_: object) -> None:
         raise OSError(code, "no locks")
 
+    def make(draft: Path) -> None:
+        (draft / "done").touch()
+
     monkeypatch.setattr("pipelines.base.shelf.fcntl.flock", refused)
     code = errno.ENOLCK
     others = tmp_path / ".making-it-0"  # perhaps of a process that is at work: nobody can tell
     others.mkdir(parents=True)
-    assert made_once(tmp_path, "it", "done", lambda draft: (draft / "done").write_text("") and None)
+    assert made_once(tmp_path, "it", "done", make)
     assert (tmp_path / "it" / "done").is_file()
     assert others.is_dir()
     code = errno.EIO
     with pytest.raises(OSError, match="no locks"):
-        made_once(tmp_path, "more", "done", lambda draft: (draft / "done").write_text("") and None)
+        made_once(tmp_path, "more", "done", make)
