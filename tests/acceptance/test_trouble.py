@@ -22,7 +22,7 @@ from tests.acceptance.house import READY_S, House, Person, house, share
 from tests.integration.serving_host import wait_until
 
 pytestmark = pytest.mark.slow
-HELD, ERASED = "p03", "p06"
+HELD, ERASED = "p03", "p00"
 UNLEARNING_WORKER = "_bentoml_impl.worker.service services.unlearning.service"
 INTAKE_WORKER = "_bentoml_impl.worker.service services.intake.service"
 SERVING = "bentoml serve services.serving.service"
