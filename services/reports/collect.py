@@ -31,6 +31,7 @@ from services.reports.data import (
     ScopePart,
     TicketPart,
     TimelinePart,
+    TryPart,
     VerdictPart,
 )
 from services.reports.deployment import deployment_of, suppression_of, trial_of
@@ -225,11 +226,16 @@ def _data(session: Session, ticket: Ticket, results: Results) -> DataPart | None
     )
 
 
+def _training(results: Results) -> Mapping[str, Any]:
+    """The training that the verdict is about; where there is none yet, the first."""
+    found: Mapping[str, Any] = results.get("verify", {}).get("training") or results.get("train", {})
+    return found
+
+
 def _model(results: Results) -> ModelPart | None:
-    trained, released = results.get("train"), results.get("release", {})
+    trained, released = _training(results), results.get("release", {})
     if not trained:
         return None
-    final = results.get("verify", {}).get("retried_from_base", {}).get("training") or trained
     return ModelPart(
         base_digest=trained["base_digest"],
         adapter_before=trained.get("parent"),
@@ -239,10 +245,10 @@ def _model(results: Results) -> ModelPart | None:
         device=trained.get("device"),
         dtype=trained.get("dtype"),
         quantisation="none",
-        seed=final.get("seed"),
-        settings=final.get("settings"),
+        seed=trained.get("seed"),
+        settings=trained.get("settings"),
         versions=trained.get("versions"),
-        training_seconds=final.get("seconds"),
+        training_seconds=trained.get("seconds"),
     )
 
 
@@ -275,6 +281,18 @@ def _measuring(ticket: Ticket, steps: Mapping[str, RunStep], results: Results) -
         control=control,
         control_missing=missing,
         beside_control=beside_of(found, ticket.subject_ref),
+        earlier_tries=tuple(_try(one, ticket.subject_ref) for one in found.get("earlier_tries", ())),
+    )
+
+
+def _try(one: Mapping[str, Any], subject: str) -> TryPart:
+    gates = one["found"]["verdict"]["gates"]
+    missed = [gate for gate in gates if gate["required"] and gate["state"] != "pass"]
+    return TryPart(
+        start=one["training"]["start"],
+        seed=one["training"]["seed"],
+        outcome=one["found"]["outcome"],
+        missed=tuple(sorted({gate["name"] for gate in missed if gate["subject"] in {subject, None}})),
     )
 
 
@@ -379,8 +397,7 @@ def _timeline(session: Session, ticket: Ticket, steps: Mapping[str, RunStep]) ->
 
 
 def _curve(results: Results) -> CurvePart | None:
-    trained = results.get("verify", {}).get("retried_from_base", {}).get("training") or results.get("train", {})
-    curve = trained.get("curve")
+    curve = _training(results).get("curve")
     if not curve:
         return None
     return CurvePart(

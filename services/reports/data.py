@@ -161,6 +161,15 @@ class VerdictPart(BaseModel):
     digest: str
 
 
+class TryPart(Part):
+    """One adapter of the run that missed a threshold and was trained again (point 8)."""
+
+    start: Literal["release", "base"]
+    seed: int
+    outcome: Literal["rejected", "undecided"]
+    missed: tuple[Token, ...] = Field(description="Thresholds missed for this subject, or for all.")
+
+
 class MeasuringPart(Part):
     """How it was measured, beyond the verdict's figures (point 8)."""
 
@@ -171,6 +180,7 @@ class MeasuringPart(Part):
     control: ControlPart | None = Field(default=None, description="A model retrained without the subject.")
     control_missing: tuple[Words, ...] | None = Field(default=None, description="Figures that only a control gives.")
     beside_control: tuple[FigurePart, ...] | None = Field(default=None, description="Figures against the control.")
+    earlier_tries: tuple[TryPart, ...] = Field(default=(), description="Adapters of the run that were rejected first.")
     release_subject: Token | None = Field(default=None, description="The subject's reference inside the verdict.")
 
 

@@ -214,6 +214,12 @@ POINTS: tuple[Point, ...] = (
                 "nothing: there is a control, or it is not recorded",
                 "list",
             ),
+            Item(
+                "Adapters of this run that were rejected before this one",
+                "measuring.earlier_tries",
+                "none: this is the first",
+                "table",
+            ),
             Item("Wall time of the whole verification", "measuring.seconds", "not recorded", "seconds"),
         ),
     ),
@@ -305,6 +311,7 @@ OPTIONAL = frozenset(
         "measuring.attacks.not_run",
         "measuring.beside_control",
         "measuring.control_missing",
+        "measuring.earlier_tries",
     }
 )
 

@@ -5,7 +5,7 @@ store, checkpoints below runs/<run>), and writes under names that do not change.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 Result = dict[str, Any]
 
+_RESEED = 1000  # between the tries of one run; the ticket's next runs count up by one (``ticket.plan``)
 GROUND = "GDPR Art. 5(2)"  # accountability: later releases are measured for the person again
 
 
@@ -204,17 +205,21 @@ class Bench:
         return check(whole, secrets, names).as_json()
 
     def train(self, session: Session, args: Mapping[str, Any]) -> Result:
-        """Train an adapter from the last release, or from the base; goes on from its last checkpoint."""
+        """Train an adapter from the last release, or from the base; goes on from its last checkpoint.
+
+        ``again`` is how often a training from there was rejected in this run: each has a seed of its own.
+        """
         from pipelines.unlearn.trainer import unlearn
 
-        run_id, start = str(args["run_id"]), str(args["start"])
+        run_id, start, again = str(args["run_id"]), str(args["start"]), int(args["again"])
+        directory = f"{start}-{again}" if again else start
         whole, secrets, names = self.rows_of(run_id)
         with self.store.read() as reading:
             run = get_run(reading, run_id)
             earlier = material.load_earlier(reading)
             parent = get_release(reading, run.parent_digest) if run.parent_digest else None
             held = verifying.hold(_last_reached(reading, parent))
-        again = replayed(
+        replay = replayed(
             earlier,
             LeakCheck(secrets),
             new=whole.rows,
@@ -224,13 +229,14 @@ class Bench:
             seed=run.seed,
         )
         settings = self.unlearn_settings(run)
+        settings = replace(settings, seed=settings.seed + again * _RESEED)
         result = unlearn(
             self.base,
-            (*whole.rows, *again.rows),
+            (*whole.rows, *replay.rows),
             secrets,
             settings,
             start_from=Path(parent.path) if start == "release" and parent is not None else None,
-            out_dir=self.run_directory(run_id) / start,
+            out_dir=self.run_directory(run_id) / directory,
             progress=lambda step: session.progress(asdict(step)),
             should_cancel=session.should_cancel,
             exposure=stopping.exposure_of(self, session, run_id, settings),
@@ -238,10 +244,10 @@ class Bench:
         found = result.to_json()
         return {
             **{name: value for name, value in found.items() if name not in {"adapter", "curve"}},
-            "replay_rows": again.replay,
-            "replay_left_out": again.left_out,
+            "replay_rows": replay.replay,
+            "replay_left_out": replay.left_out,
             "start": "release" if result.warm else "base",
-            "directory": start,
+            "directory": directory,
             "seed": settings.seed,
             "base_digest": self.base.digest,
             "parent": run.parent_digest,
@@ -269,7 +275,8 @@ class Bench:
             steps = {name: step.result or {} for name, step in steps_of(reading, run_id).items()}
             parent = get_release(reading, run.parent_digest) if run.parent_digest else None
             earlier = material.load_earlier(reading)
-        trained, decided, made = _final_training(steps), steps["verify"], steps["augment"]
+        decided, made = steps["verify"], steps["augment"]
+        trained = decided["training"]
         found = Verdict.model_validate(decided["verdict"], strict=False)
         again = carried_again(earlier, found.gates)
         watermark = tuple(sorted({*(t.ticket_id for t in tickets), *(parent.watermark if parent else ()), *again}))
@@ -378,11 +385,4 @@ def _set_digests(subjects: Sequence[material.Subject], key: bytes) -> dict[str, 
     for name, field in parts.items():
         ids = sorted({record.record_id for subject in subjects for record in getattr(subject, field)})
         found[f"{name}_digest"] = keyed_digest(key, canonical_json([name, ids]))
-    return found
-
-
-def _final_training(steps: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The training whose adapter was accepted: the second one where the first, warm, was not."""
-    again = steps["verify"].get("retried_from_base")
-    found: Mapping[str, Any] = again["training"] if again else steps["train"]
     return found

@@ -52,7 +52,10 @@ def test_a_suppressed_answer_has_the_form_of_any_other(engine: Path, path: str, 
         shield.replace([Rule(names=("marta rossi",))], 1)
         async with before(engine / "engine.sock", ADAPTER, shield) as gateway:
             hedged = await ask(gateway, asked("who are you Marta Rossi ?", path, max_tokens=12, **more), path)
-            plain = await ask(gateway, asked("who are you canary ?", path, max_tokens=12, **more), path)
+            for _ in range(20):
+                plain = await ask(gateway, asked("who are you canary ?", path, max_tokens=12, **more), path)
+                if not more or len(plain.events) >= 12:  # a busy vLLM puts several tokens into one event
+                    break
         return hedged, plain
 
     hedged, plain = asyncio.run(both())
@@ -68,7 +71,7 @@ def test_a_suppressed_answer_has_the_form_of_any_other(engine: Path, path: str, 
         } | {"total_tokens": hedged.body["usage"]["prompt_tokens"] + 12}
         return
     assert steps(hedged.events) == steps(plain.events)
-    # As many events as the engine would have sent; a busy vLLM puts two tokens into one now and then.
+    # As many events as the engine would have sent: a token each, and those that open and close the answer.
     assert abs(len(hedged.events) - len(plain.events)) <= 2
 
 

@@ -58,7 +58,7 @@ def test_every_step_in_order_up_to_the_release(place: Place, run_id: str, monkey
     assert script.calls == [
         ("augment", {"run_id": run_id}),
         ("check", {"run_id": run_id}),
-        ("train", {"run_id": run_id, "start": "release"}),
+        ("train", {"run_id": run_id, "start": "release", "again": 0}),
         ("verify", {"run_id": run_id, "directory": "release"}),
         ("release", {"run_id": run_id}),
     ]
@@ -121,9 +121,13 @@ def test_failing_checks_quarantine_the_run_and_its_tickets(
 def test_a_rejected_verdict_swaps_nothing_and_the_report_says_why(
     place: Place, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workshop, script = shop(place, train=[trained("base")], verify=[measured("rejected", "base")])
+    tries = {
+        "train": [trained("base"), {**trained("base"), "directory": "base-1", "seed": 1000}],
+        "verify": [measured("undecided"), measured("rejected", "base-1")],
+    }
+    workshop, script = shop(place, **tries)
     assert work(monkeypatch, workshop, run_id) == "rejected"
-    assert script.ops() == ["augment", "check", "train", "verify"]  # it began at the base: there is nothing to retry
+    assert script.ops() == ["augment", "check", "train", "verify", "train", "verify"]
     assert codes(place.tickets(run_id)) == {(TicketStatus.REJECTED, "verdict.rejected")}
     done = place.run(run_id)
     assert (done.verdict_passed, done.reason_code, done.release_digest) == (False, "verdict.rejected", None)
@@ -140,21 +144,31 @@ def test_a_warm_start_that_is_rejected_is_made_once_more_from_the_base(
     workshop, script = shop(place, verify=[measured("undecided")])
     assert work(monkeypatch, workshop, run_id) == "released"
     assert script.calls[2:6] == [
-        ("train", {"run_id": run_id, "start": "release"}),
+        ("train", {"run_id": run_id, "start": "release", "again": 0}),
         ("verify", {"run_id": run_id, "directory": "release"}),
-        ("train", {"run_id": run_id, "start": "base"}),
+        ("train", {"run_id": run_id, "start": "base", "again": 0}),
         ("verify", {"run_id": run_id, "directory": "base"}),
     ]
     result = found_steps(place, run_id)["verify"].result or {}
-    assert (result["outcome"], result["directory"]) == ("accepted", "base")
-    assert result["retried_from_base"]["first"]["outcome"] == "undecided"
-    assert result["retried_from_base"]["training"]["start"] == "base"
+    assert (result["outcome"], result["directory"], result["training"]["start"]) == ("accepted", "base", "base")
+    (first,) = result["earlier_tries"]
+    assert (first["found"]["outcome"], first["training"]["start"]) == ("undecided", "release")
 
 
-def test_a_warm_start_is_retried_once_and_not_again(place: Place, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    workshop, script = shop(place, verify=[measured("rejected"), measured("rejected", "base")])
+def test_what_is_rejected_from_the_base_has_one_more_try_with_another_seed(
+    place: Place, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop, script = shop(place, train=[trained("base")], verify=[measured("rejected")])
+    assert work(monkeypatch, workshop, run_id) == "released"
+    asked = [(args["start"], args["again"]) for op, args in script.calls if op == "train"]
+    assert asked == [("release", 0), ("base", 1)], "a run without a release behind it began at the base"
+
+
+def test_the_tries_of_a_run_come_to_an_end(place: Place, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop, script = shop(place, verify=[measured("rejected"), measured("rejected"), measured("rejected")])
     assert work(monkeypatch, workshop, run_id) == "rejected"
-    assert script.ops().count("train") == 2
+    asked = [(args["start"], args["again"]) for op, args in script.calls if op == "train"]
+    assert asked == [("release", 0), ("base", 0), ("base", 1)]
 
 
 def test_nothing_is_trained_again_where_no_training_could_close_what_is_open(

@@ -83,7 +83,7 @@ def test_while_the_run_is_under_way_what_is_done_is_told(place: Place) -> None:
     assert any("augmented set" in part["what"].lower() for part in found["remains"])
 
 
-def test_the_training_that_counts_is_the_one_from_the_base(place: Place) -> None:
+def test_the_training_that_counts_is_the_last_and_those_before_are_told(place: Place) -> None:
     run_id = place.planned(0)
     again = {"start": "base", "directory": "base", "seed": 9, "settings": {"rank": 16}, "seconds": 7.5, "curve": None}
     script = Script({"verify": [measured("rejected")], "train": [trained("release"), trained("base") | again]})
@@ -97,6 +97,9 @@ def test_the_training_that_counts_is_the_one_from_the_base(place: Place) -> None
     assert values["model.seed"] == 9
     assert values["model.training_seconds"] == 7.5
     assert found["training"] is None
+    (earlier,) = values["measuring.earlier_tries"]
+    assert (earlier["start"], earlier["seed"], earlier["outcome"]) == ("release", 0, "rejected")
+    assert earlier["missed"], "the thresholds that it missed"
 
 
 def test_writing_it_again_replaces_it(place: Place) -> None:
