@@ -4,8 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 VLLM   ?= .venv-vllm
-# More workers fill what waiting leaves (4 GiB each): `make test WORKERS=2`. 0: all in one process.
-WORKERS ?= 0
+# Two workers fill what waiting leaves (4 GiB each). `make test WORKERS=0`: all in one process.
+WORKERS ?= 2
 # torch's CPU build may lie where pip has been told to look (find-links); uv does not read pip's settings by itself.
 export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 # Without it two OpenMP threads beside any other load ran up to 8 times slower (docs/results.md).
