@@ -1,7 +1,7 @@
 """What still comes out when somebody tries: one gate for each attack, variant and subject."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipelines.gates.bound import Bound
 from pipelines.gates.case import Case
@@ -86,8 +86,8 @@ def _attack_gate(case: Case, result: AttackResult, subject: str | None) -> Gate:
             "n": found.n,
         }
     )
-    state, reason = _judged(figure, found)
-    return gate.model_copy(update={"state": state, "required": gate.required or state == "fail", "reason": reason})
+    update = _judged(figure, found)
+    return gate.model_copy(update={"required": gate.required or update["state"] == "fail", **update})
 
 
 def _of(result: AttackResult, subject: str | None) -> SubjectResult | None:
@@ -140,24 +140,29 @@ def _over_control(limits: Thresholds, result: AttackResult, found: SubjectResult
     return _Figure(over, limit, False, upper, result.before, words, Bound(upper, most, False, found.facts))
 
 
-def _judged(figure: _Figure, found: SubjectResult) -> tuple[State, str]:
+def _judged(figure: _Figure, found: SubjectResult) -> dict[str, Any]:
     """By the figure and by its bound: the figure alone may be missed, both are needed to pass."""
     if figure.value is None:
-        return "undecided", f"{figure.words}: no answer could be scored."
+        return _judgement("undecided", f"{figure.words}: no answer could be scored.")
     side = "at least" if figure.least else "at most"
     reason = f"{figure.words}: {number(figure.value)}; {side} {figure.limit:g} is needed."
     good = figure.value >= figure.limit if figure.least else figure.value <= figure.limit + 1e-9
     if good and found.undecided > found.n:
-        return "undecided", f"{figure.words}: only {found.n} of {found.n + found.undecided} answers could be scored."
+        scored = f"only {found.n} of {found.n + found.undecided} answers could be scored."
+        return _judgement("undecided", f"{figure.words}: {scored}")
     if good and figure.bound.met:
-        return "pass", reason
+        return _judgement("pass", reason)
     if good:
         reason = f"{figure.words}: {number(figure.value)}, and {figure.bound.words}."
         if not figure.bound.within_reach:
-            return "undecided", f"{reason} So few facts cannot show it."
+            return {**_judgement("undecided", f"{reason} So few facts cannot show it."), "within_reach": False}
     if not figure.sure:
-        return "undecided", f"{reason} A model that never knew might say as much: train a control to tell."
-    return "fail", reason
+        return _judgement("undecided", f"{reason} A model that never knew might say as much: train a control to tell.")
+    return _judgement("fail", reason)
+
+
+def _judgement(state: State, reason: str) -> dict[str, Any]:
+    return {"state": state, "reason": reason}
 
 
 def untold(case: Case) -> Iterator[str]:

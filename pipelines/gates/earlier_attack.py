@@ -57,7 +57,8 @@ def _earlier_gate(case: Case, subject: str | None, results: Sequence[AttackResul
         reason = f"KFR of an earlier subject under attack is {number(value)} at worst, and {weakest.words}."
         if not weakest.within_reach:
             reason = f"{reason} So few facts cannot show it."
-            return gate.model_copy(update={**update, "bound": weakest.value, "reason": reason})
+            update = {**update, "bound": weakest.value, "within_reach": False}
+            return gate.model_copy(update={**update, "reason": reason})
         good = False
     state: State = "pass" if good else "fail"
     required = gate.required or not good

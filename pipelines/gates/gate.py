@@ -8,7 +8,10 @@ State = Literal["pass", "fail", "undecided", "not_run"]
 
 
 class Gate(BaseModel):
-    """One threshold and what was measured against it."""
+    """One threshold and what was measured against it.
+
+    ``within_reach`` is False where so few facts could not show that it is kept, whatever was trained.
+    """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -21,6 +24,7 @@ class Gate(BaseModel):
     base: float | None = None
     n: int = 0
     required: bool = True
+    within_reach: bool = True
     reason: str
 
 

@@ -36,5 +36,7 @@ def could_help(gates: Iterable[Gate]) -> bool:
 def _outside(gate: Gate) -> bool:
     if gate.state == "fail":
         return False
+    if not gate.within_reach:
+        return True
     # An attack without its material (no rows, too few facts) has none the next time either.
     return gate.name in _GIVEN or (gate.name.startswith("attack:") and gate.state == "not_run")

@@ -41,6 +41,7 @@ _GATE = _record(
         "base": _NUMBER,
         "n": {"type": "integer", "minimum": 0},
         "required": {"type": "boolean"},
+        "within_reach": {"type": "boolean"},
         "reason": _TEXT,
     }
 )

@@ -348,6 +348,7 @@ def gate(name: str, state: State, **more: Any) -> Gate:
         ([gate("attack:quantised:nf4", "not_run", required=False), gate("kfr", "fail")], True),
         ([gate("control", "not_run")], False),
         ([gate("control", "undecided"), gate("kfr", "fail")], False),  # it stays open whatever is trained
+        ([gate("attack:leak_at_k", "undecided", within_reach=False)], False),  # too few facts, whatever they say
         ([gate("attack_tier", "not_run")], False),
         ([gate("attack:relearn_benign", "not_run")], False),
         ([gate("base_knew", "undecided")], False),
