@@ -124,7 +124,12 @@ def create_app(
         on_change: Told (ticket id, status) after every commit.
         clock: The present moment.
     """
-    app = FastAPI(title="Lethe intake", version="1", description="Erasure tickets, from filing to report.")
+    app = FastAPI(
+        title="Lethe intake",
+        version="1",
+        description="Erasure tickets, from filing to report.",
+        telemetry=telemetry.NO_FASTAPI_TELEMETRY,
+    )
     the_store = open_store or lru_cache(maxsize=1)(lambda: open_installation(settings).open_store())
 
     def the_desk() -> Desk:

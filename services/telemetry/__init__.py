@@ -12,12 +12,13 @@ from services.telemetry.metrics import (
 )
 from services.telemetry.setup import BENTOML_TRACING, GATEWAY_TRACING, Exporters, Telemetry, setup
 from services.telemetry.traces import context_from, link_to, run_span, span, traceparent
-from services.telemetry.web import NO_BENTOML_METRICS, HttpMetrics, MetricsPage
+from services.telemetry.web import NO_BENTOML_METRICS, NO_FASTAPI_TELEMETRY, HttpMetrics, MetricsPage
 
 __all__ = [
     "BENTOML_TRACING",
     "GATEWAY_TRACING",
     "NO_BENTOML_METRICS",
+    "NO_FASTAPI_TELEMETRY",
     "Exporters",
     "Generation",
     "HttpMetrics",

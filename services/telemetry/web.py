@@ -7,12 +7,21 @@ anybody could write a name into them, and one series for each ticket.
 import time
 from typing import Any
 
+from fastapi.telemetry import TelemetryConfig
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.telemetry import metrics, prometheus
 
 NO_BENTOML_METRICS = {"enabled": False}  # for `@bentoml.service(metrics=…)`
+# For `FastAPI(telemetry=…)`: its logs hold what a faulty request held, and an environment variable sends them off.
+NO_FASTAPI_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 OTHER = "other"
 _NOT_COUNTED = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from services import telemetry
 from services.auth import requires
 from services.intake.views import RunView, run_view
 from services.store.engine import Store
@@ -17,7 +18,12 @@ _MAX_BODY_BYTES = 64 * 1024
 
 def create_app(*, open_store: Callable[[], Store]) -> FastAPI:
     """The app; every route declares its scope."""
-    app = FastAPI(title="Lethe unlearning", version="1", description="Runs: from augmentation to release.")
+    app = FastAPI(
+        title="Lethe unlearning",
+        version="1",
+        description="Runs: from augmentation to release.",
+        telemetry=telemetry.NO_FASTAPI_TELEMETRY,
+    )
 
     @app.get("/v1/runs", tags=["runs"])
     @requires("ops:read")

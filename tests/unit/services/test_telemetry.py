@@ -283,6 +283,24 @@ def test_the_console_shows_spans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert '"name": "seen"' in stream.getvalue()
 
 
+def test_fastapis_own_telemetry_is_off(collected: Collected) -> None:
+    """Its records of faults hold the request; any provider that a library sets globally would take them."""
+    app = FastAPI(telemetry=telemetry.NO_FASTAPI_TELEMETRY)
+
+    @app.get("/tickets/{number}")
+    def show(number: int) -> str | None:
+        return telemetry.traceparent()
+
+    client = TestClient(app)
+    assert client.get("/tickets/7").json() is None
+    assert client.get(f"/tickets/{NAME}").status_code == 422
+    collected.telemetry.shutdown()
+    assert not collected.spans.get_finished_spans()
+    made = [path for path in Path("services").rglob("*.py") if " = FastAPI(" in path.read_text()]
+    assert len(made) == 3
+    assert all("telemetry=telemetry.NO_FASTAPI_TELEMETRY" in path.read_text() for path in made)
+
+
 def test_requests_are_measured_by_the_template_of_their_route(collected: Collected) -> None:
     app = FastAPI()
 
