@@ -60,7 +60,7 @@ class InThisProcess:
 
     def call(self, op: str, args: Mapping[str, Any], **_: Any) -> Any:
         talk = Session(1, lambda said: self.stages.append(said["data"].get("stage", "")), threading.Event())
-        return json.loads(json.dumps(self._operations[op](talk, args)))
+        return json.loads(json.dumps(self._operations[op](talk, dict(args))))
 
     def end(self) -> None:
         """Nothing is held."""
