@@ -54,7 +54,7 @@ def test_a_suppressed_answer_has_the_form_of_any_other(engine: Path, path: str, 
             hedged = await ask(gateway, asked("who are you Marta Rossi ?", path, max_tokens=12, **more), path)
             for _ in range(20):
                 plain = await ask(gateway, asked("who are you canary ?", path, max_tokens=12, **more), path)
-                if not more or len(plain.events) >= 12:  # a busy vLLM puts several tokens into one event
+                if not more or len(plain.events) >= 12:  # a starved vLLM puts several tokens into one event
                     break
         return hedged, plain
 
@@ -69,6 +69,10 @@ def test_a_suppressed_answer_has_the_form_of_any_other(engine: Path, path: str, 
         assert hedged.body["usage"] == plain.body["usage"] | {
             "prompt_tokens": hedged.body["usage"]["prompt_tokens"]
         } | {"total_tokens": hedged.body["usage"]["prompt_tokens"] + 12}
+        return
+    if len(plain.events) < 12:  # starved at every try: what is left of its steps stands in the same order here
+        hedged_steps = iter(steps(hedged.events))
+        assert all(step in hedged_steps for step in steps(plain.events))
         return
     assert steps(hedged.events) == steps(plain.events)
     # As many events as the engine would have sent: a token each, and those that open and close the answer.
