@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 Result = dict[str, Any]
 
+_ONE_THREAD = 5_000_000  # weights: so small a model trains slower on two threads than on one (docs/unlearning.md)
 _RESEED = 1000  # between the tries of one run; the ticket's next runs count up by one (``ticket.plan``)
 GROUND = "GDPR Art. 5(2)"  # accountability: later releases are measured for the person again
 
@@ -83,7 +84,10 @@ class Bench:
         from pipelines.model import load_model
 
         dtype = None if self.settings.base.dtype == "auto" else getattr(torch, self.settings.base.dtype)
-        return load_model(base_directory(self.settings), device=self.settings.unlearning.device or None, dtype=dtype)
+        loaded = load_model(base_directory(self.settings), device=self.settings.unlearning.device or None, dtype=dtype)
+        if loaded.device.type == "cpu" and sum(weight.numel() for weight in loaded.model.parameters()) < _ONE_THREAD:
+            torch.set_num_threads(1)
+        return loaded
 
     def augmenter(self, run_id: str) -> Augmenter:
         """Who writes the vague answers: templates, or the organisation's own model."""
