@@ -57,6 +57,14 @@ class Step:
     work: Callable[[Workshop, str, int], Result]
 
 
+@dataclass(frozen=True)
+class Try:
+    """One training of a run, and what was found of its adapter."""
+
+    training: Result
+    found: Result
+
+
 class Refused(LetheError):
     """A step that was done and whose outcome ends the run: the checks failed, the verdict is no.
 
@@ -146,14 +154,6 @@ def verify(workshop: Workshop, run_id: str, attempt: int) -> Result:
         message = f"The verdict is {found['outcome']}: {len(found['reasons'])} threshold(s) not reached."
         raise Refused("verdict.rejected", message, found)
     return found
-
-
-@dataclass(frozen=True)
-class Try:
-    """One training of a run, and what was found of its adapter."""
-
-    training: Result
-    found: Result
 
 
 def _trained(workshop: Workshop, run_id: str, attempt: int, start: str, again: int) -> Result:
