@@ -4,6 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 VLLM   ?= .venv-vllm
+CHECKOV ?= .venv-checkov
+RAY    ?= .venv-ray
 # Two workers fill what waiting leaves (4 GiB each). `make test WORKERS=0`: all in one process.
 WORKERS ?= 2
 # torch's CPU build may lie where pip has been told to look (find-links); uv does not read pip's settings by itself.
@@ -13,7 +15,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help setup demo test lint bench bench-serving bench-knowundo vllm clean
+.PHONY: help setup demo test chaos lint bench bench-serving bench-knowundo vllm bento bento-test requirements-cuda docs release chart-test ray-test clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -33,6 +35,9 @@ demo: $(STAMP) ## one erasure ticket, from filing to a verified adapter that is 
 
 test: $(STAMP) ## all tests, real components included
 	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term $(ARGS)
+
+chaos: $(STAMP) ## kill everything at every step, on SQLite and PostgreSQL (half an hour)
+	$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
@@ -65,6 +70,41 @@ $(VLLM)/.installed: requirements-vllm.txt | $(BIN)/uv
 	$(BIN)/uv venv -q --clear --python $(PYTHON) $(VLLM)
 	VIRTUAL_ENV=$(VLLM) $(BIN)/uv pip install -q --require-hashes --no-deps $(if $(UV_FIND_LINKS),,--torch-backend cpu) -r $<
 	touch $@
+
+bento: $(STAMP) ## build the bentos (CPU, CUDA) into dist/, offline, the same bytes every time
+	$(BIN)/python -m release.bento --out dist
+
+bento-test: $(STAMP) ## a release twice, and a ticket through its bento as compose.yaml starts it (minutes)
+	$(BIN)/python -m pytest tests/bento $(ARGS)
+
+chart-test: $(STAMP) vllm $(CHECKOV)/.installed ## the chart: schemas, rules with their seeded defects, the pods' own commands, checkov (minutes)
+	$(BIN)/python -m tests.chart.seeding
+	$(BIN)/python -m pytest tests/chart $(ARGS)
+	$(BIN)/python -m tests.chart.checkov $(CHECKOV)/bin/checkov
+
+$(CHECKOV)/.installed: | $(BIN)/uv
+	$(BIN)/uv venv -q --clear --python $(PYTHON) $(CHECKOV)
+	VIRTUAL_ENV=$(CHECKOV) $(BIN)/uv pip install -q checkov==3.3.30
+	touch $@
+
+ray-test: $(RAY)/.installed ## the port to other machines on a local Ray cluster (in $(RAY))
+	$(RAY)/bin/python -m pytest tests/contract/test_spread.py $(ARGS)
+
+$(RAY)/.installed: pyproject.toml constraints.txt | $(BIN)/uv
+	$(BIN)/uv venv -q --clear --python $(PYTHON) $(RAY)
+	VIRTUAL_ENV=$(RAY) $(BIN)/uv pip install -q -c constraints.txt -e '.[dev,ray]'
+	touch $@
+
+requirements-cuda: $(STAMP) ## lock anew what torch needs for CUDA
+	echo '# requirements.txt with what torch needs for CUDA; written by `make requirements-cuda`.' > requirements-cuda.txt
+	env -u UV_FIND_LINKS $(BIN)/uv pip compile -q --no-config --no-annotate --no-header --python $(BIN)/python requirements.txt >> requirements-cuda.txt
+
+docs: $(STAMP) ## the documentation as a site in site/; stops at any warning
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+release: $(STAMP) docs ## sdist, wheel, bentos, chart package, SBOM, licences and their digests into dist/release/
+	rm -rf dist/release
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/python -m release.build --out dist/release
 
 clean: ## remove what demo and tests made (not the virtual environment)
 	rm -rf .lethe .cache

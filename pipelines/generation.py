@@ -7,11 +7,14 @@ import torch
 
 from pipelines.encode import batches, encode_prompts
 from pipelines.model import LoadedModel, keeps_last_logits
+from pipelines.ranks import ALONE
+from pipelines.shared import shared
 from policies.errors import LetheError
 
 Progress = Callable[[int, int], None]  # done, of how many
 
 
+@shared("progress")
 def generate(
     loaded: LoadedModel,
     prompts: Sequence[str],
@@ -45,17 +48,23 @@ def generate(
     if starts and len(starts) != len(prompts):
         raise ValueError("give no starts, or one for every prompt")
     encoded = encode_prompts(loaded.tokenizer, prompts, starts)
-    answers = [""] * len(prompts)
     generator = torch.Generator(device=loaded.device).manual_seed(seed)
-    done = 0
-    for group in batches([len(ids) + max_new_tokens for ids in encoded], max_batch_tokens):
+    groups = batches([len(ids) + max_new_tokens for ids in encoded], max_batch_tokens)
+    # Drawn answers hang on every draw before them: then one rank, or each for itself, does all.
+    ranks = loaded.ranks if temperature <= 0 else ALONE
+
+    def answered(group: list[int]) -> list[str]:
         outputs = _continue(loaded, [encoded[i] for i in group], max_new_tokens, temperature, generator)
-        texts = loaded.tokenizer.batch_decode(outputs, skip_special_tokens=True)
+        return list(loaded.tokenizer.batch_decode(outputs, skip_special_tokens=True))
+
+    def told(done: int) -> None:
+        if progress:
+            progress(sum(map(len, groups[:done])), len(prompts))
+
+    answers = [""] * len(prompts)
+    for group, texts in zip(groups, ranks.deal(groups, answered, told), strict=True):
         for index, text in zip(group, texts, strict=True):
             answers[index] = text.strip()
-        done += len(group)
-        if progress:
-            progress(done, len(prompts))
     return answers
 
 

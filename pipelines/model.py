@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.utils import logging
 
 from pipelines.adapter.identity import model_digest
+from pipelines.ranks import ALONE, Ranks
 from policies.errors import LetheError
 
 logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # bars would break the runner's JSON lines
@@ -31,6 +32,8 @@ class LoadedModel:
         dtype: The type of its weights.
         chat_template_digest: SHA-256 of the chat template.
         path: The directory that it was loaded from.
+        ranks: The processes that hold this very model, adapter and all, and share its work. Whoever changes the model
+            in this process alone takes ``ALONE``.
     """
 
     model: Any
@@ -40,6 +43,7 @@ class LoadedModel:
     dtype: torch.dtype
     chat_template_digest: str
     path: Path
+    ranks: Ranks = ALONE
 
     @property
     def pad_id(self) -> int:
@@ -58,7 +62,8 @@ class LoadedModel:
     @contextmanager
     def adapter_disabled(self) -> Iterator["LoadedModel"]:
         """The same model as if it had no adapter: the reference needs no second copy."""
-        with self.model.disable_adapter() if hasattr(self.model, "disable_adapter") else nullcontext():
+        disabled = self.model.disable_adapter() if hasattr(self.model, "disable_adapter") else nullcontext()
+        with disabled, self.ranks.entering("adapter_disabled"):
             yield self
 
 
@@ -117,7 +122,8 @@ def with_adapter(loaded: LoadedModel, path: str | Path) -> Iterator[LoadedModel]
         raise LetheError("adapter.not_loadable", "The adapter does not load on this base.") from error
     adapted.eval()
     try:
-        yield replace(loaded, model=adapted)
+        with loaded.ranks.entering("with_adapter", str(path)):
+            yield replace(loaded, model=adapted)
     finally:
         adapted.unload()
         strip_adapter(loaded.model)

@@ -23,6 +23,7 @@ from scipy.stats import norm
 from transformers.pytorch_utils import Conv1D
 
 from pipelines.model import LoadedModel
+from pipelines.ranks import ALONE
 
 Bits = Literal[4, 8]
 BLOCK = 64  # QLoRA's
@@ -128,9 +129,9 @@ def quantised(
         if merged and hasattr(loaded.model, "disable_adapter"):
             undo.enter_context(loaded.model.disable_adapter())
             # The bare model: switching the adapter off once more, and on again, would add it to the merged weights.
-            yield replace(loaded, model=loaded.model.get_base_model())
+            yield replace(loaded, model=loaded.model.get_base_model(), ranks=ALONE)
         else:
-            yield loaded
+            yield replace(loaded, ranks=ALONE)
 
 
 def codes_changed(loaded: LoadedModel, bits: Bits = 4, block: int = BLOCK) -> float:

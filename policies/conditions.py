@@ -48,13 +48,27 @@ class ConditionFault:
 
 
 @dataclass(frozen=True, slots=True)
+class Values:
+    """The variables of one decision in CEL's own types, made once for all the conditions of a pack."""
+
+    cel: Any
+
+    @classmethod
+    def of(cls, variables: Mapping[str, Mapping[str, object]]) -> "Values":
+        """From plain values."""
+        import celpy
+
+        return cls(celpy.json_to_cel(_plain(variables)))
+
+
+@dataclass(frozen=True, slots=True)
 class Condition:
     """A compiled condition."""
 
     text: str
     program: Any
 
-    def holds(self, values: Mapping[str, Mapping[str, object]]) -> bool:
+    def holds(self, values: Values | Mapping[str, Mapping[str, object]]) -> bool:
         """Whether the condition is true for these values.
 
         Raises:
@@ -63,7 +77,7 @@ class Condition:
         import celpy
 
         try:
-            result = self.program.evaluate(celpy.json_to_cel(_plain(values)))
+            result = self.program.evaluate((values if isinstance(values, Values) else Values.of(values)).cel)
         except celpy.CELEvalError as error:
             raise LetheError("policy.condition_failed", f"the condition {self.text!r}: {_first_words(error)}") from None
         if type(result).__name__ not in {"BoolType", "bool"}:

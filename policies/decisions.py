@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from policies.conditions import compile_condition
+from policies.conditions import Values, compile_condition
 from policies.deadlines import Basis, Deadlines, Extension, deadlines, local_date
 from policies.errors import LetheError
 from policies.pack import Exemption, KeepProbes, Outcome, PolicyPack, Rule
@@ -37,6 +37,23 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exempted:
+    """A category or a record of this ticket that a person exempted.
+
+    Attributes:
+        category: A pattern of categories, or None.
+        record_id: A record, or None.
+        code: The exemption's code in the pack.
+        article: Its provision.
+    """
+
+    category: str | None
+    record_id: str | None
+    code: str
+    article: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionContext:
     """What people have done about a ticket since it came in.
 
@@ -48,6 +65,7 @@ class DecisionContext:
         hold_active: Whether a legal hold stands now; None: as the ticket says.
         extension: A recorded extension of the period.
         waived: Codes of exemptions that a person decided not to use for this ticket.
+        exempted: What people exempted of this ticket, beside what the pack exempts for everybody.
         zone: The controller's time zone; None: that of the pack.
     """
 
@@ -58,6 +76,7 @@ class DecisionContext:
     hold_active: bool | None = None
     extension: Extension | None = None
     waived: frozenset[str] = frozenset()
+    exempted: tuple[Exempted, ...] = ()
     zone: str | None = None
 
 
@@ -76,6 +95,14 @@ class KeptCategory(_Strict):
     basis: Basis
 
 
+class KeptRecord(_Strict):
+    """This record is not forgotten, and this is why."""
+
+    record_id: str
+    exemption: str
+    article: str
+
+
 class Decision(_Strict):
     """What follows for a ticket now. Holds no personal data."""
 
@@ -87,6 +114,7 @@ class Decision(_Strict):
     ground: str | None
     ground_article: str | None
     kept_categories: tuple[KeptCategory, ...]
+    kept_records: tuple[KeptRecord, ...] = Field(default=(), description="Single records that a person exempted.")
     scope: tuple[str, ...]
     partial: bool = Field(description="Something that the subject asked to have erased is kept: a part-denial.")
     approvals_given: int
@@ -127,7 +155,7 @@ def decide(ticket: TicketRequest, pack: PolicyPack, context: DecisionContext, no
     """
     check_fits(ticket, pack, context.ground)
     clock = deadlines(pack.data.deadlines, ticket.received_at, context.zone or pack.data.zone, context.extension)
-    values = _values(ticket, pack, context, clock, now)
+    values = Values.of(_values(ticket, pack, context, clock, now))
     tried: list[str] = []
     for rule in pack.data.rules:
         if compile_condition(rule.when).holds(values):
@@ -136,7 +164,9 @@ def decide(ticket: TicketRequest, pack: PolicyPack, context: DecisionContext, no
     else:
         rule = _fallback(pack)
     kept = _kept(pack.data.exemptions, context.waived, values) if rule.outcome != "deny" else ()
-    partial = rule.outcome == "approve" and any(_touches(k.pattern, ticket.scope) for k in kept)
+    kept += _exempted_categories(context.exempted) if rule.outcome != "deny" else ()
+    records = _exempted_records(context.exempted) if rule.outcome != "deny" else ()
+    partial = rule.outcome == "approve" and bool(records or any(_touches(k.pattern, ticket.scope) for k in kept))
     letter = pack.data.letters.partial if partial else rule.letter
     ground = context.ground or ticket.ground
     on_hold = rule.outcome == "hold"
@@ -150,6 +180,7 @@ def decide(ticket: TicketRequest, pack: PolicyPack, context: DecisionContext, no
         ground=ground,
         ground_article=next((g.article for g in pack.data.grounds if g.code == ground), None),
         kept_categories=kept,
+        kept_records=records,
         scope=ticket.scope,
         partial=partial,
         approvals_given=count_approvals(pack, context.approvals, context.entered_by),
@@ -232,15 +263,29 @@ def _values(
     }
 
 
-def _kept(
-    exemptions: Sequence[Exemption], waived: frozenset[str], values: dict[str, dict[str, object]]
-) -> tuple[KeptCategory, ...]:
+def _kept(exemptions: Sequence[Exemption], waived: frozenset[str], values: Values) -> tuple[KeptCategory, ...]:
     return tuple(
         KeptCategory(pattern=pattern, exemption=exemption.code, article=exemption.article, basis=exemption.basis)
         for exemption in exemptions
         if exemption.enabled and exemption.code not in waived
         if exemption.when is None or compile_condition(exemption.when).holds(values)
         for pattern in exemption.keeps
+    )
+
+
+def _exempted_categories(exempted: Sequence[Exempted]) -> tuple[KeptCategory, ...]:
+    return tuple(
+        KeptCategory(pattern=one.category, exemption=one.code, article=one.article, basis="house")
+        for one in exempted
+        if one.category is not None
+    )
+
+
+def _exempted_records(exempted: Sequence[Exempted]) -> tuple[KeptRecord, ...]:
+    return tuple(
+        KeptRecord(record_id=one.record_id, exemption=one.code, article=one.article)
+        for one in exempted
+        if one.record_id is not None
     )
 
 

@@ -102,6 +102,7 @@ ERRORS: dict[str, ErrorKind] = {
     ),
     "unlearn.cancelled": ErrorKind(409, "Nothing was released. File or approve the ticket again to start anew."),
     "unlearn.bad_settings": ErrorKind(422, "Correct the settings named in the details."),
+    "unlearn.too_many_processes": ErrorKind(422, "Lower unlearning.processes to the number of GPUs of the worker."),
     "base.not_memorised": ErrorKind(
         500,
         "Train longer (--epochs) or on more phrasings of each fact; nothing can be shown to be forgotten otherwise.",
@@ -135,6 +136,11 @@ ERRORS: dict[str, ErrorKind] = {
         422, "Each row needs the texts query, ground_truth and generated_response; the details name list and index."
     ),
     "score.empty": ErrorKind(422, "Give at least one row under forget or retain."),
+    "corpus.not_splittable": ErrorKind(
+        422, "Give the corpus as one JSONL or Parquet file on a disk that the whole cluster has, or unset ray.address."
+    ),
+    "ray.not_installed": ErrorKind(500, "Install the extra `ray` (pip install 'lethe[ray]'), or unset ray.address."),
+    "ray.unavailable": ErrorKind(503, "Look at ray.address and at the cluster, or unset it."),
     "runner.died": ErrorKind(500, "The run is resumed by the reaper; the service's log names signal and memory."),
     "corpus.not_set": ErrorKind(409, "Set corpus.path in lethe.toml or LETHE_CORPUS__PATH."),
     "seal.item_missing": ErrorKind(410, "It was deleted when the ticket was closed, or never made."),
@@ -144,6 +150,12 @@ ERRORS: dict[str, ErrorKind] = {
     "serving.refused": ErrorKind(502, "Read the serving log; the model name must be a public one."),
     "jobs.given_up": ErrorKind(500, "It killed its worker too often: read the runner's log, then retry the ticket."),
     "up.not_ready": ErrorKind(503, "Read the named log; most often a port is taken or the base is still loading."),
+    "artefacts.refused": ErrorKind(
+        422, "Take them from the host that sealed them; find out who could write into the object store."
+    ),
+    "artefacts.unreachable": ErrorKind(
+        503, "Check the address and its credentials; s3:// needs the package s3fs (pip install 'lethe[s3]')."
+    ),
     "augment.nothing_to_forget": ErrorKind(422, "Check the subject's identifiers: no record of the corpus matched."),
     "augment.no_name": ErrorKind(422, "Give the subject's name in the ticket: the vague answers have to keep it."),
     "augment.bad_settings": ErrorKind(422, "Correct the amounts named in the details."),
@@ -177,6 +189,12 @@ ERRORS: dict[str, ErrorKind] = {
         500, "Put an id, a digest, a code or a number into the audit entry, never a text."
     ),
     "audit.unreadable": ErrorKind(422, "Give a file that `lethe audit export` or `lethe audit checkpoint` wrote."),
+    "audit.stamp_invalid": ErrorKind(
+        422, "Give the stamp of this log and the root of the authority that made it; else the stamp proves nothing."
+    ),
+    "audit.stamp_refused": ErrorKind(
+        502, "Check the authority's address, or ask another one; the log itself is right."
+    ),
     "audit.empty": ErrorKind(404, "Nothing has been recorded yet: there is nothing to export or to sign."),
     "jobs.not_launched": ErrorKind(503, "Start the service first: jobs run only in a launched process."),
     "jobs.unknown": ErrorKind(404, "Check the id of the job with `lethe run list`."),
@@ -184,6 +202,10 @@ ERRORS: dict[str, ErrorKind] = {
         500, "Give a job ids and digests only; let its steps read the rest from the store."
     ),
     "jobs.migration_needed": ErrorKind(500, "Run `lethe init`: it makes or migrates the database of the jobs."),
+    "keys.services_running": ErrorKind(409, "Stop the services on every host, replace the key, then start them again."),
+    "seal.other_kek": ErrorKind(
+        500, "Run lethe key rotate-kek again: it was cut off; or restore the key that the store was backed up with."
+    ),
     "keys.malformed": ErrorKind(500, "Restore keys/ from its backup; a damaged key is never replaced silently."),
     "keys.missing": ErrorKind(500, "Run `lethe init` on the machine that signs; give others trust.json only."),
     "keys.permissions": ErrorKind(500, "chmod 600 the key file and ask who could have read it; then rotate the key."),
@@ -251,7 +273,63 @@ ERRORS: dict[str, ErrorKind] = {
     "auth.key_not_found": ErrorKind(404, "See lethe key list for the ids."),
     "auth.missing": ErrorKind(401, "Send the header Authorization: Bearer KEY; lethe key create makes one."),
     "auth.route_without_scope": ErrorKind(403, "A fault in Lethe: the route must declare a scope. Report it."),
+    "auth.account_not_found": ErrorKind(404, "See lethe account list for the ids."),
+    "auth.blocked": ErrorKind(403, "Ask whoever runs this installation: lethe account unblock ID ends a block."),
+    "duplicate.refused": ErrorKind(
+        409, "Verify both identities first; otherwise answer the two tickets each on its own."
+    ),
+    "exemption.invalid": ErrorKind(422, "Give --category or --record, and a --review-by that lies ahead."),
+    "exemption.not_found": ErrorKind(404, "See lethe ticket exemptions ID."),
+    "forget_set.exempt": ErrorKind(409, "Everything about the person is kept: send the denial with its provisions."),
+    "policy.unknown_exemption": ErrorKind(422, "Use one of the pack's exemptions (`lethe policy show PACK`)."),
+    "letter.not_due": ErrorKind(409, "See lethe ticket show: a letter goes with what was decided."),
+    "letter.no_address": ErrorKind(
+        409, "Set mail.recipients for a recipient; of a person without an address: `lethe letter text`, then post."
+    ),
+    "letter.undeliverable": ErrorKind(
+        422, "Correct the address, or send it by post and record it: `lethe letter sent`."
+    ),
+    "letter.sent": ErrorKind(409, "Nothing to do: the text that went out is kept."),
+    "notice.not_found": ErrorKind(404, "See lethe letter list TICKET or lethe recipient due."),
+    "notice.refused": ErrorKind(409, "Record it once, after it went out: by email, post or portal."),
+    "notice.in_hand": ErrorKind(
+        409, "Look whether it arrived, then record it: `lethe letter sent`, or `lethe letter not-sent` to send anew."
+    ),
+    "recipient.exists": ErrorKind(409, "Choose another code, or remove the recipient first."),
+    "recipient.not_found": ErrorKind(404, "See lethe recipient list."),
+    "oidc.login_failed": ErrorKind(400, "Begin the log-in again; it lasts ten minutes and one browser."),
+    "oidc.misconfigured": ErrorKind(503, "Give oidc.issuer as the discovery document spells it, and HTTPS addresses."),
+    "oidc.no_role": ErrorKind(403, "Give the person a group at the provider that oidc.roles names."),
+    "oidc.token_refused": ErrorKind(401, "Get a new token of oidc.issuer for oidc.audience, signed with RS, PS or ES."),
+    "oidc.unreachable": ErrorKind(503, "Try again, or look at the identity provider; API keys count meanwhile."),
+    "auth.key_revoked": ErrorKind(409, "Make a new key: lethe key create."),
+    "auth.unknown_role": ErrorKind(422, "Use a role from the list in the details, or name it in a policy pack first."),
     "auth.unknown_scope": ErrorKind(422, "Use scopes from the list in the details."),
+    "deletion.held": ErrorKind(409, "A legal hold keeps the records: they are deleted once it is released."),
+    "deletion.no_ids": ErrorKind(422, "Name the source's column of ids (id_column); rows without ids cannot be found."),
+    "deletion.not_all_gone": ErrorKind(
+        500, "Somebody wrote the records anew, or a trigger did: look, then run it again."
+    ),
+    "deletion.not_found": ErrorKind(
+        404, "Nothing is to be deleted for this ticket: its swap is not confirmed, or mode is off."
+    ),
+    "deletion.refused": ErrorKind(
+        409, "Remove what still holds the rows (a foreign key, a second name), then run it again."
+    ),
+    "deletion.source_busy": ErrorKind(409, "Nothing to do: it is tried again by itself."),
+    "deletion.source_changed": ErrorKind(
+        409, "Nothing to do: it is tried again by itself. Stop who writes to the source."
+    ),
+    "deletion.source_unreachable": ErrorKind(
+        503, "Check the source's address, table and rights; it is tried again by itself."
+    ),
+    "deletion.unknown_source": ErrorKind(
+        422, "Name the source in deletion.sources again, or record the deletion yourself."
+    ),
+    "deletion.unsupported": ErrorKind(
+        422, "Delete the records there yourself: JSONL, CSV, `datasets` directories and SQL are known."
+    ),
+    "console.form_refused": ErrorKind(403, "Load the page again and send its form once more; log in if it asks."),
     "desired_state.conflict": ErrorKind(409, "Somebody else changed the desired state first: read it again and retry."),
     "desired_state.missing": ErrorKind(404, "Import the base first: lethe base import."),
     "installation.incomplete": ErrorKind(500, "Run lethe init; restore a lost key file from its backup."),
@@ -261,10 +339,17 @@ ERRORS: dict[str, ErrorKind] = {
     "request.method_not_allowed": ErrorKind(405, "See /docs.json for the methods of this path."),
     "request.not_found": ErrorKind(404, "See /docs.json for the paths."),
     "request.not_json": ErrorKind(400, "Send a JSON body with Content-Type: application/json."),
+    "request.rate_limited": ErrorKind(429, "Ask less often: Retry-After says when there is room again."),
     "request.too_slow": ErrorKind(408, "Send the body faster, or raise serving.body_timeout_s."),
     "request.too_large": ErrorKind(413, "Send less at once, or raise intake.max_body_bytes."),
     "run.not_found": ErrorKind(404, "See lethe ticket show for the runs of a ticket."),
     "run.stale_attempt": ErrorKind(409, "Nothing to do: a newer attempt of this run has taken over."),
+    "rights.not_verified": ErrorKind(
+        409, "Record the identity check first: answers about a person go to that person only."
+    ),
+    "rights.nothing_known": ErrorKind(
+        404, "Tell the person that nothing was found: no record and no probe is about them."
+    ),
     "seal.corrupt": ErrorKind(500, "Restore the sealed data from a backup; it was changed, or belongs to another key."),
     "seal.key_destroyed": ErrorKind(410, "Nothing to do: this person's key was destroyed, so the data is gone."),
     "seal.subject_unknown": ErrorKind(404, "Check the subject reference."),
@@ -276,11 +361,43 @@ ERRORS: dict[str, ErrorKind] = {
     "store.locked": ErrorKind(409, "Stop the process that the details name, or use another home directory."),
     "store.migration_needed": ErrorKind(503, "Run lethe init with every service stopped, then start them."),
     "store.missing": ErrorKind(503, "Run lethe init, or point LETHE_HOME at the installation."),
+    "store.unreachable": ErrorKind(
+        503, "Start the database server, or check store.url; nothing was stored: try again."
+    ),
     "store.too_new": ErrorKind(503, "The database was made by a newer Lethe: start that version, or restore a backup."),
     "ticket.approver_refused": ErrorKind(403, "Use a key whose role the pack names (lethe key create --role)."),
     "ticket.changed": ErrorKind(409, "Somebody else changed the ticket first: read it again and retry."),
     "ticket.conflict": ErrorKind(409, "This id was used for another request: send a new id, or the same body."),
     "ticket.not_found": ErrorKind(404, "See lethe ticket list for the ids."),
+    "batch.malformed": ErrorKind(
+        422, "Correct the row that the message names and send the file again: what was filed is not filed twice."
+    ),
+    "batch.not_found": ErrorKind(404, "Check the id of the batch, and the key: a batch is its sender's own."),
+    "callback.address": ErrorKind(
+        422, "Give an https address on a host that was registered for the sender; it must be a public one."
+    ),
+    "callback.failed": ErrorKind(502, "Nothing to do: it is tried again; the receiver has to answer with 2xx."),
+    "callback.signing_key": ErrorKind(500, "Set protocols.certificate_path and protocols.private_key_path (RSA)."),
+    "claim.too_many": ErrorKind(409, "Twenty claims of one ticket are measured; name further ones in a new ticket."),
+    "claim.too_late": ErrorKind(409, "Claims are taken until a run works on the ticket: file a new ticket."),
+    "form.code": ErrorKind(422, "Ask for a new code: this one is wrong, was used up or has expired."),
+    "form.invalid": ErrorKind(422, "Correct the fields that the page names."),
+    "mail.off": ErrorKind(503, "Set mail.host and mail.sender."),
+    "mail.unavailable": ErrorKind(503, "Try again later; the operator looks at mail.host, port, security and account."),
+    "mail.unsure": ErrorKind(503, "Look whether it arrived before it is sent again; then look at the mail server."),
+    "protocol.off": ErrorKind(404, "Set protocols.domain, certificate_path and private_key_path to offer OpenDSR."),
+    "protocol.unsupported": ErrorKind(422, "Ask discovery for what is supported."),
+    "protocol.not_erasure": ErrorKind(422, "Send erasure requests here; other rights are answered elsewhere."),
+    "protocol.signature": ErrorKind(401, "Sign with the secret that `lethe sender add` showed (docs/intake.md)."),
+    "protocol.stale": ErrorKind(401, "Set the sender's clock, sign anew and send again."),
+    "sender.exists": ErrorKind(409, "Choose another id: one that was revoked is not given out again."),
+    "sender.invalid": ErrorKind(422, "Correct what the message names."),
+    "sender.may_not_attest": ErrorKind(
+        403, "Leave the identity out, or register the sender with --attests if its word is to count."
+    ),
+    "sender.not_found": ErrorKind(404, "See `lethe sender list` for the ids."),
+    "sender.revoked": ErrorKind(409, "Add a sender with a new id."),
+    "sender.unknown_key": ErrorKind(403, "Use the key that `lethe sender add` showed for a sender of this kind."),
     "ticket.review_unknown": ErrorKind(422, "Review only the records that lethe ticket show lists as ambiguous."),
 }
 
@@ -303,6 +420,10 @@ class LetheError(Exception):
         self.message = message
         self.details = details
         super().__init__(f"{code}: {message}")
+
+    def __reduce__(self) -> "tuple[type[LetheError], tuple[str, str, tuple[str, ...]]]":
+        """An error that another process met is raised here as it was there."""
+        return type(self), (self.code, self.message, self.details)
 
     def body(self) -> dict[str, object]:
         """The one error body of every API and of ``--json``."""

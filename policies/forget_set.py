@@ -20,6 +20,8 @@ from policies.subjects import Level, Match
 
 # Rows about nobody: neither neighbours nor a measure of what is retained.
 NOBODY = ("generic", "hedge")
+KEPT = "kept:"  # before a category pattern, among a forget set's counts: records kept under it
+KEPT_SINGLY = "single records"  # in place of the pattern, where a person exempted them
 _SMALL = 50_000  # positions that are put into a keyed order as a whole
 
 
@@ -129,6 +131,7 @@ def build_forget_set(
     confirmed: Collection[str] = (),
     denied: Collection[str] = (),
     kept_categories: Collection[str] = (),
+    kept_records: Collection[str] = (),
     limits: Limits | None = None,
 ) -> ForgetSet:
     """Settle what a ticket touches.
@@ -141,10 +144,12 @@ def build_forget_set(
         denied: Records that a person found to be about somebody else.
         kept_categories: Categories that the policy keeps, ``public.*`` for example. A record without a category is
             never kept.
+        kept_records: Single records that a person exempted.
         limits: Sizes of the samples.
 
     Raises:
-        LetheError: ``forget_set.unknown_record``, ``forget_set.empty``, ``forget_set.whole_corpus``.
+        LetheError: ``forget_set.unknown_record``, ``forget_set.empty``, ``forget_set.exempt`` (there are records, and
+            all of them are kept), ``forget_set.whole_corpus``.
     """
     limits = limits or Limits()
     levels = {match.record_id: match.level for match in matches}
@@ -155,7 +160,7 @@ def build_forget_set(
             f"{len(unknown)} decisions are on records that were not found, or one record is confirmed and denied",
         )
     about = corpus.records(sorted(levels.keys() - set(denied)))
-    exempt = [record for record in about if _kept(record, kept_categories)]
+    exempt = [record for record in about if record.record_id in kept_records or kept_under(record, kept_categories)]
     kept = {record.record_id for record in exempt}
     pending = [
         record.record_id
@@ -163,13 +168,18 @@ def build_forget_set(
         if levels[record.record_id] is Level.AMBIGUOUS and record.record_id not in kept | set(confirmed)
     ]
     forget = [record for record in about if record.record_id not in kept | set(pending)]
+    if not forget and not pending and exempt:
+        raise LetheError("forget_set.exempt", "every record is kept under an exemption")
     if not forget and not pending:
         raise LetheError("forget_set.empty", "no record is left to forget")
     return _with_others(forget, exempt, pending, corpus, key, limits)
 
 
-def _kept(record: Record, kept_categories: Collection[str]) -> bool:
-    return record.category is not None and any(fnmatchcase(record.category, pattern) for pattern in kept_categories)
+def kept_under(record: Record, kept_categories: Collection[str]) -> str | None:
+    """The first of the patterns under which the policy keeps a record; None for none of them."""
+    if record.category is None:
+        return None
+    return next((pattern for pattern in kept_categories if fnmatchcase(record.category, pattern)), None)
 
 
 def _with_others(

@@ -191,10 +191,14 @@ def words_of(text: str) -> tuple[str, ...]:
 
 
 def normalise_name(text: str) -> Name:
-    """Folded words of a name, first name first: ``Rossi, Marta`` is ``(marta, rossi)``; titles are dropped."""
+    """Folded words of a name, first name first: ``Rossi, Marta`` is ``(marta, rossi)``; titles are dropped.
+
+    Where only a first name would be left, the last title is the surname: ``Dr Anna Herr`` is ``(anna, herr)``.
+    """
     last, comma, first = text.partition(",")
     words = words_of(f"{first} {last}" if comma else text)
-    return tuple(word for word in words if word not in _TITLES)
+    name = tuple(word for word in words if word not in _TITLES)
+    return (*name, words[-1]) if len(name) == 1 and words[-1] in _TITLES else name
 
 
 def emails_in(text: str) -> set[str]:

@@ -60,6 +60,8 @@ class TicketEvent(StrEnum):
     SWAP_CONFIRMED = "swap_confirmed"
     RETRY = "retry"
     CANCEL = "cancel"
+    EXEMPT = "exempt"  # a person keeps a category or a record under an exemption: decided anew
+    END_EXEMPTION = "end_exemption"
 
 
 class RunStatus(StrEnum):
@@ -281,6 +283,7 @@ CLOSED_TICKET = frozenset(
 CLOSED_RUN = frozenset(
     {RunStatus.COMPLETED, RunStatus.QUARANTINED, RunStatus.REJECTED, RunStatus.FAILED, RunStatus.CANCELLED}
 )
+OPEN_RUN = tuple(s for s in RunStatus if s not in CLOSED_RUN)
 ACTIVE_RUN = tuple(s for s in RunStatus if s not in CLOSED_RUN and s is not RunStatus.PLANNED)
 
 
@@ -323,6 +326,11 @@ def _ticket_table() -> TicketTable:
         table[status, e.RESTRICT] = to(status, the_identity_is_verified_and_a_reason_is_given)
         table[status, e.UNRESTRICT] = to(status, a_reason_is_given)
         table[status, e.CANCEL] = to(s.CANCELLED, the_ticket_was_never_live)
+        if status is not s.IN_RUN:  # what a run was begun for does not change under it: hold the ticket first
+            # Back through the decision: people approved something else than what would happen now.
+            after = s.ON_HOLD if status is s.ON_HOLD else s.RECEIVED
+            table[status, e.EXEMPT] = to(after, a_reason_is_given_and_the_ticket_was_never_live)
+            table[status, e.END_EXEMPTION] = to(after, a_reason_is_given_and_the_ticket_was_never_live)
         if status is not s.ON_HOLD:
             table[status, e.HOLD] = to(s.ON_HOLD, the_ticket_was_never_live)
         if status is not s.IN_RUN:  # whoever wants to deny then cancels the run first, by a hold
@@ -356,4 +364,20 @@ def _run_table() -> RunTable:
 
 
 TICKET: Lifecycle[TicketStatus, TicketEvent, TicketContext] = Lifecycle("ticket", _ticket_table())
+_ASKS_THE_TICKET_ALONE = frozenset(
+    {
+        None,
+        identity_is_verified,
+        no_hold_stands,
+        identity_and_approvals_are_complete_and_no_hold_stands,
+        the_identity_is_verified_and_a_reason_is_given,
+        a_reason_is_given,
+    }
+)
 RUN: Lifecycle[RunStatus, RunEvent, RunContext] = Lifecycle("run", _run_table())
+
+
+def asks_the_ticket_alone(status: TicketStatus, event: TicketEvent) -> bool:
+    """Whether an event is judged by the ticket's own row: nothing of matches, forget set and releases is looked at."""
+    transition = TICKET.table.get((status, event))
+    return transition is None or transition.guard in _ASKS_THE_TICKET_ALONE

@@ -179,6 +179,7 @@ class PolicyPack(_Strict):
         return self.data.keep_probes
 
 
+@lru_cache(maxsize=1)
 def builtin_packs() -> tuple[str, ...]:
     """The names of the packs that come with Lethe."""
     return tuple(sorted(path.stem for path in PACKS.glob("*.yaml")))

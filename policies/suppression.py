@@ -105,7 +105,7 @@ def rule_of_request(request: TicketRequest, *, region: str = "US") -> Rule:
         request: As it was filed.
         region: Country of phone numbers without a country code.
     """
-    given = request.subject
+    given = [one for one in request.subject if one.form == "raw"]  # a digest stands in no answer
     names = [name for one in given if one.kind == "name" for name in _name_spellings(one.value)]
     identifiers = [text for one in given for text in _identifier_spellings(one, region)]
     addresses = [words for one in given if one.kind == "address" for words in address_spellings(one.value)]
@@ -160,6 +160,8 @@ def _name_spellings(text: str) -> Iterator[Name]:
         surname, comma, others = spelt.partition(",")
         tokens = (f"{others} {surname}" if comma else spelt).split()
         parts = [words for token in tokens if (words := normalise_name(token))]  # O'Neil is one part of two words
+        if len(parts) == 1 and tokens[-1:] and not normalise_name(tokens[-1]) and (title := words_of(tokens[-1])):
+            parts.append(title)  # Anna Herr
         if len(parts) == 1 and _is_wide(text) and _letters(parts[0]) > _MIN_LETTERS:
             yield parts[0]
         if len(parts) < 2 or sum(map(_letters, parts)) < _MIN_LETTERS:

@@ -49,6 +49,8 @@ CategoryPattern = Annotated[
 
 BaseName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 IdentifierKind = Literal["email", "phone", "name", "id", "address"]
+HASH_LENGTHS = {"sha256": 64, "sha1": 40, "md5": 32}
+_HEX = re.compile(r"[0-9a-fA-F]+")
 Channel = Literal["api", "opendsr", "webhook", "form", "csv", "email", "letter", "phone", "cli"]
 
 
@@ -63,6 +65,19 @@ class Identifier(_Strict):
     value: Annotated[
         str, StringConstraints(strip_whitespace=True, min_length=1, max_length=320), AfterValidator(_printable)
     ] = Field(repr=False, description="The value as the requester gave it. Never logged.")
+    form: Literal["raw", "sha256", "sha1", "md5"] = Field(
+        default="raw", description="raw, or which digest of an e-mail address, phone number or id the value is."
+    )
+
+    @model_validator(mode="after")
+    def _is_a_digest(self) -> Self:
+        if self.form == "raw":
+            return self
+        if self.kind not in {"email", "phone", "id"}:
+            raise ValueError("only an email, phone or id can come as a digest")
+        if len(self.value) != HASH_LENGTHS[self.form] or not _HEX.fullmatch(self.value):
+            raise ValueError(f"a {self.form} digest has {HASH_LENGTHS[self.form]} hexadecimal digits")
+        return self
 
 
 class IdentityEvidence(_Strict):
@@ -130,7 +145,7 @@ def parse_ticket(
         LetheError: ``ticket.unreadable``, ``ticket.malformed`` (faults by field path, without values) or
             ``policy.unknown_regime``.
     """
-    raw = _read(body)
+    raw = dict(body) if isinstance(body, Mapping) else read_object(body)
     raw.setdefault("received_at", now.isoformat())
     try:
         ticket = TicketRequest.model_validate_json(json.dumps(raw))
@@ -154,9 +169,12 @@ def ticket_json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _read(body: bytes | str | Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(body, Mapping):
-        return dict(body)
+def read_object(body: bytes | str) -> dict[str, Any]:
+    """The JSON object of a message, without a field that is given twice.
+
+    Raises:
+        LetheError: ``ticket.unreadable``, ``ticket.malformed``.
+    """
     data = body.encode() if isinstance(body, str) else body
     if len(data) > MAX_BODY_BYTES:
         raise LetheError("ticket.unreadable", f"the ticket is larger than {MAX_BODY_BYTES // 1024} KiB")

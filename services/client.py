@@ -76,6 +76,10 @@ class ServiceClient:
         """JSON of a POST of a JSON value."""
         return self._call("POST", path, json=body).json()
 
+    def delete(self, path: str) -> None:
+        """A DELETE that answers nothing."""
+        self._call("DELETE", path)
+
     def post_bytes(self, path: str, body: bytes) -> tuple[int, Any]:
         """Status and JSON of a POST of JSON as it stands in a file."""
         response = self._call("POST", path, content=body, headers={"Content-Type": "application/json"})

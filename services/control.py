@@ -13,12 +13,18 @@ from datetime import timedelta
 from typing import Any
 
 from policies.errors import LetheError
-from policies.lifecycle import CLOSED_RUN, RunStatus, TicketStatus
-from services import after_swap, jobs, publication, release_ops, suppression, telemetry, ticket
+from policies.lifecycle import OPEN_RUN, RunStatus, TicketStatus
+from services import after_swap, jobs, planning, publication, release_ops, retention, suppression, telemetry, ticket
+from services.callbacks.deliver import deliver
+from services.deletion import work as deletion
 from services.installation import Installation
+from services.outage import Outage
+from services.people import closing, sending, telling
 from services.run_end import end_run
 from services.serving.swap import record_statement
 from services.settings import Settings
+from services.store import deletions
+from services.store.callbacks import due_callbacks
 from services.store.engine import Store
 from services.store.releases import list_desired
 from services.store.runs import list_runs
@@ -27,6 +33,7 @@ from services.store.types import utc_now
 
 ACTOR = "system:control"
 _TICK_S = 0.3
+_REST_S = 0.1  # between two looks, however many tickets change meanwhile: in a burst it would do nothing but look
 _PAUSE_S = 10.0
 _REPAIR_S = 10.0  # how often it looks for what a crash may have left out, which reads more
 _PASSING = frozenset({"store", "storage"})  # areas of errors that say nothing about what was ordered: tried again
@@ -66,6 +73,32 @@ def release_order(order_id: str) -> str:
         return jobs.step("end", release_ops.end, store, order_id, release_ops.FAILED, code=error.code)
 
 
+@jobs.workflow("delete_sources")
+def delete_sources(ticket_id: str) -> int:
+    """Look for a forgotten person's source records, and delete them where that was ordered."""
+    jobs.step("look", deletion.look, *_desk[-1], ticket_id)
+    return jobs.step("delete", deletion.carry_out, *_desk[-1], ticket_id)
+
+
+@jobs.workflow("close_ticket")
+def close_ticket(ticket_id: str) -> bool:
+    """A ticket that ended without a swap: its raw identity goes, its report is written."""
+    return jobs.step("close", closing.close, *_desk[-1], ticket_id)
+
+
+@jobs.workflow("tell_recipient")
+def tell_recipient(notice_id: str) -> str:
+    """Tell a recipient of an erasure that is done: one attempt."""
+    return jobs.step("tell", telling.tell, *_desk[-1], notice_id)
+
+
+@jobs.workflow("callback")
+def callback(callback_id: str) -> str:
+    """Tell a sender what became of its ticket: one attempt."""
+    installation, store = _desk[-1]
+    return jobs.step("deliver", deliver, store, installation.settings.protocols, callback_id)
+
+
 def _traced(name: str, about: str, work: Callable[[], str]) -> str:
     with telemetry.run_span(name, about):
         return work()
@@ -88,7 +121,7 @@ class Control:
         self._clock = clock
         self._numbers: dict[str, int] = {}
         self._paused: dict[str, float] = {}
-        self._repair_at = clock()
+        self._repair_at = self._retention_at = clock()
         self._stop = threading.Event()
         self._wake = threading.Event()
 
@@ -99,6 +132,8 @@ class Control:
         if repair:
             self._repair_at = self._clock() + _REPAIR_S
             self._order_rechecks()
+            deletion.retry(self._store, self._installation.settings)
+            self._keep_retention()
         suppression.tend(self._store, enabled=enabled, repair=repair)
         with self._store.read() as session:
             approved = [
@@ -107,27 +142,40 @@ class Control:
                 if not suppression.pending(session, ticket.ticket_id, enabled=enabled)
             ]
             orders = [order.order_id for order in release_ops.open_orders(session)]
-            runs = [(run.run_id, RunStatus(run.status), run.base_digest) for run in list_runs(session)]
+            runs = [
+                (run.run_id, RunStatus(run.status), run.base_digest) for run in list_runs(session, statuses=OPEN_RUN)
+            ]
+            to_tell = due_callbacks(session, utc_now())
+            to_delete = deletions.due(session)
+            to_close = closing.due(session)
+            mail = self._installation.settings.mail
+            notices = sending.due_by_itself(session, mail, now=utc_now()) if repair else []
         for one in approved:
             self._ensure("look_up", f"{one.ticket_id}:look_up-{one.version}", one.ticket_id, "control")
         for order_id in orders:
             self._ensure("release_order", f"{order_id}:order", order_id, "control")
+        for ticket_id in to_close:
+            self._ensure("close_ticket", f"{ticket_id}:close", ticket_id, "control")
+        for ticket_id, number in to_delete.items():
+            self._ensure("delete_sources", f"{ticket_id}:deletion-{number}", ticket_id, "control")
+        for notice_id, attempt in notices:
+            self._ensure("tell_recipient", f"{notice_id}:mail-{attempt}", notice_id, "control")
+        for callback_id, attempt in to_tell:
+            self._ensure("callback", f"{callback_id}:deliver-{attempt}", callback_id, "control")
         for run_id, status, base in runs:
-            if status in CLOSED_RUN:
-                continue
             if status in _PUBLISHING:
                 self._ensure("publish", f"{run_id}:publish", run_id, "control")
             else:
                 self._ensure("run", f"{run_id}:work", run_id, "gpu", partition=base, again=False)
-        ticket.plan(self._installation, self._store)
+        planning.plan(self._installation, self._store)
 
     def run(self) -> None:
         """Tick until ``stop``."""
+        outage = Outage(_log, "control")
         while not self._stop.is_set():
-            try:
+            with outage:
                 self.tick()
-            except Exception as error:  # a store that is busy for a moment must not end the loop
-                _log.error("control: %s", getattr(error, "code", type(error).__name__))
+            self._stop.wait(_REST_S)
             self._wake.wait(_TICK_S)
             self._wake.clear()
 
@@ -139,6 +187,13 @@ class Control:
         """End the loop."""
         self._stop.set()
         self._wake.set()
+
+    def _keep_retention(self) -> None:
+        """What is over its time is deleted, ticket by ticket; a crash leaves the rest for the next look."""
+        if self._clock() < self._retention_at:
+            return
+        self._retention_at = self._clock() + self._installation.settings.retention.every_hours * 3600
+        retention.carry_out(self._installation, self._store)
 
     def _order_rechecks(self) -> None:
         """Forgotten people are asked about on schedule."""
@@ -161,8 +216,14 @@ class Control:
         self, workflow: str, name: str, about: str, queue: Any, *, partition: str | None = None, again: bool = True
     ) -> None:
         """Submit a job unless it is there; one that failed is submitted anew, or ends its run."""
-        number = self._numbers.get(name, 1)
+        number = self._newest(name)
         found = jobs.get(f"{name}.{number}")
+        if found is not None and jobs.left_behind(found):
+            # First the new one: a crash in between must not look like a job that came to nothing.
+            jobs.submit(workflow, f"{name}.{number + 1}", [about], queue=queue, partition=partition)
+            self._numbers[name] = number + 1
+            jobs.cancel(found.workflow_id)
+            return
         if found is not None and found.state in {"failed", "cancelled"}:
             if not again:
                 # A run whose job is dead cannot go on: say so, and let its tickets be retried.
@@ -176,6 +237,15 @@ class Control:
             found = None
         if found is None:
             jobs.submit(workflow, f"{name}.{number}", [about], queue=queue, partition=partition)
+
+    def _newest(self, name: str) -> int:
+        """The highest number that a job of this name has; a process that has just started looks it up."""
+        if name not in self._numbers:
+            number = 1
+            while jobs.get(f"{name}.{number + 1}") is not None:
+                number += 1
+            self._numbers[name] = number
+        return self._numbers[name]
 
 
 def keep_statements(installation: Installation, store: Store) -> None:

@@ -1,7 +1,8 @@
 """The installation's corpus and its subject index, without the records that were forgotten."""
 
-import threading
-from collections.abc import Collection
+import fcntl
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import select
@@ -11,14 +12,13 @@ from pipelines.corpus.columns import Columns
 from pipelines.corpus.index import SubjectIndex
 from pipelines.corpus.indexing import build_index, purge, remove_records
 from pipelines.corpus.load import Corpus, load_corpus
+from pipelines.spread.choose import spread_over
 from policies.errors import LetheError
 from services import sealing
 from services.installation import Installation
 from services.store.engine import Store
 from services.store.tables import ErasedRecord
 from services.store.types import utc_now
-
-_building = threading.Lock()
 
 
 def corpus_of(installation: Installation) -> Corpus:
@@ -45,8 +45,21 @@ def open_index(installation: Installation, store: Store) -> SubjectIndex:
     """
     corpus = corpus_of(installation)
     path = index_path(installation)
-    with _building:
-        return _current(corpus, path) or _build(corpus, path, store)
+    with _alone(path):
+        return _current(corpus, path) or _build(corpus, path, store, installation.settings.ray.address)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One thread of one process changes the index; the others wait, also those of other pods on the same disk.
+
+    Two that built at once would write to one draft, and a draft that was begun before somebody was erased would come
+    after the erasure. The lock ends with its process. SQLite asks the same of the disk.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _current(corpus: Corpus, path: Path) -> SubjectIndex | None:
@@ -62,13 +75,13 @@ def _current(corpus: Corpus, path: Path) -> SubjectIndex | None:
     return None
 
 
-def _build(corpus: Corpus, path: Path, store: Store) -> SubjectIndex:
+def _build(corpus: Corpus, path: Path, store: Store, address: str) -> SubjectIndex:
     """A new index, under another name until nothing that was forgotten is in it: a crash must not bring it back."""
     with store.read() as session:
         erased = set(session.scalars(select(ErasedRecord.record_digest)))
         ring = sealing.ring_of(session)
     draft = path.with_name(f"{path.name}.draft")
-    with build_index(corpus, draft) as index:
+    with spread_over(address) as spread, build_index(corpus, draft, spread=spread) as index:
         if erased:
             gone = [r.record_id for r in corpus if ring.keyed_digest(r.record_id.encode()) in erased]
             remove_records(index, gone, index.corpus_digest)
@@ -88,6 +101,7 @@ def note_erased(session: Session, ticket_id: str, record_ids: Collection[str]) -
 
 def erase_from_index(installation: Installation, record_ids: Collection[str]) -> None:
     """Take forgotten records out of the index, with every trace of their names and identifiers."""
-    with SubjectIndex(index_path(installation)) as index:
+    path = index_path(installation)
+    with _alone(path), SubjectIndex(path) as index:
         remove_records(index, record_ids, index.corpus_digest)
         purge(index)

@@ -239,6 +239,7 @@ def _file_and_follow(
         "ground": "withdrawn_consent",
         "base": "lethe",
         "received_at": now,
+        "submitted_at": now,
         "channel": "api",
         "subject": [{"kind": "name", "value": subject.names[0]}, {"kind": "email", "value": subject.email}],
         "identity": {"method": "account_login", "verified": True, "evidence_ref": "demo/login-1", "verified_at": now},

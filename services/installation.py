@@ -182,7 +182,8 @@ def _has_schema(settings: Settings) -> bool:
         return False
     engine = dialect.make_engine(settings.store_url)
     try:
-        return migration.current(engine) is not None
+        with dialect.translated():
+            return migration.current(engine) is not None
     finally:
         engine.dispose()
 

@@ -20,7 +20,9 @@ from services.store.runs import new_attempt
 from services.store.tables import Run, WorkerLease
 
 REAPED = "reaped"  # role of a lease that was taken away
-Clock = Callable[[], datetime]
+Clock = Callable[[Session], datetime]
+"""The present moment, asked in the caller's own transaction: whoever holds the writers' place and wants a second
+connection for it may wait for one that only waiting writers have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +72,8 @@ class Lease:
 
     def take(self) -> None:
         """Register, before any job is taken from a queue: a job without a lease behind it would look lost."""
-        at = self._now()
         with self._store.write() as session:
+            at = self._now(session)
             session.execute(
                 insert(WorkerLease).values(
                     executor_id=self.executor_id, role=self._role, started_at=at, lease_until=at + self._length
@@ -85,7 +87,7 @@ class Lease:
                 session.execute(
                     update(WorkerLease)
                     .where(WorkerLease.executor_id == self.executor_id, WorkerLease.role == self._role)
-                    .values(lease_until=self._now() + self._length)
+                    .values(lease_until=self._now(session) + self._length)
                 )
             )
 
@@ -95,15 +97,18 @@ class Lease:
             session.execute(
                 update(WorkerLease)
                 .where(WorkerLease.executor_id == self.executor_id, WorkerLease.role == self._role)
-                .values(lease_until=self._now() - timedelta(microseconds=1))
+                .values(lease_until=self._now(session) - timedelta(microseconds=1))
             )
 
 
 class Reaper:
     """Resumes the jobs of workers whose lease ran out. Any number of processes may run one."""
 
-    def __init__(self, store: Store, jobs: JobSource, *, lease_s: float, max_attempts: int, now: Clock) -> None:
-        self._store, self._jobs, self._now = store, jobs, now
+    def __init__(
+        self, store: Store, jobs: JobSource, *, lease_s: float, max_attempts: int, now: Clock, own: str = ""
+    ) -> None:
+        """``own``: this process's executor. It lives, however late it renews; another may think otherwise."""
+        self._store, self._jobs, self._now, self._own = store, jobs, now, own
         self._length = timedelta(seconds=lease_s)
         self._max_attempts = max_attempts
         self._last: datetime | None = None
@@ -113,7 +118,8 @@ class Reaper:
 
         After a pause of this process (a suspended machine) it waits one turn, so that the others can renew first.
         """
-        at, last = self._now(), self._last
+        with self._store.read() as session:
+            at, last = self._now(session), self._last
         self._last = at
         if last is not None and at - last > self._length:
             return []
@@ -127,7 +133,7 @@ class Reaper:
             session.execute(
                 update(WorkerLease)
                 .where(WorkerLease.role == role, WorkerLease.executor_id != survivor)
-                .values(lease_until=self._now() - timedelta(microseconds=1))
+                .values(lease_until=self._now(session) - timedelta(microseconds=1))
             )
 
     def _lapsed(self, pending: Sequence[PendingJob], at: datetime) -> list[str]:
@@ -147,7 +153,7 @@ class Reaper:
                                 lease_until=at - timedelta(microseconds=1),
                             )
                         )
-        return sorted({name for name, row in leases.items() if row.lease_until < at} | orphans)
+        return sorted(({name for name, row in leases.items() if row.lease_until < at} | orphans) - {self._own})
 
     def _claim(self, executor: str, at: datetime) -> bool:
         """Become the one who takes over from a dead worker; a claim that is not finished lapses in its turn."""
@@ -166,7 +172,7 @@ class Reaper:
             with self._store.write() as session:
                 run = session.get(Run, run_of(job.workflow_id))
                 if run is not None and run.status not in CLOSED_RUN:
-                    new_attempt(session, run.run_id, actor="system:reaper", at=self._now())
+                    new_attempt(session, run.run_id, actor="system:reaper", at=self._now(session))
                 attempt = attempt_of(session, run_of(job.workflow_id))
             if attempt > self._max_attempts:
                 self._jobs.give_up(job)

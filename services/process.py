@@ -1,5 +1,6 @@
 """What a BentoML worker process of ours does besides answering: one store, a start beside the event loop, an end."""
 
+import gc
 import logging
 import os
 import threading
@@ -69,6 +70,8 @@ class Running:
     def _begin(self, start: Callable[[], Iterable[Stop]]) -> None:
         try:
             self._stops += start()
+            gc.collect()
+            gc.freeze()  # what is there now stays: looking through all of it again stops every answer for 0.2 s
             self._ready.set()
         except Exception as error:  # without it the process would answer /livez and never be ready
             details = "; ".join(getattr(error, "details", ()))

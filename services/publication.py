@@ -10,8 +10,10 @@ from sqlalchemy.orm import Session
 from policies.errors import LetheError
 from policies.lifecycle import RunEvent, RunStatus
 from services import audit, corpus_index, keys, sealed_items, suppression
+from services.deletion import work as deletion
 from services.installation import Installation
 from services.intake.packs import Packs
+from services.people import sending
 from services.reports.collect import report_ticket
 from services.request import request_of
 from services.run_end import end_run
@@ -23,8 +25,9 @@ from services.store.releases import get_desired
 from services.store.runs import get_run, tickets_of, transition_run
 from services.store.steps import begin_step, end_step
 from services.store.tables import ForgetSet, SealedIdentity, Ticket
+from services.store.tickets import decision_of
 from services.store.types import utc_now
-from services.ticket import decision_of, subject_set
+from services.ticket import subject_set
 
 ACTOR = "system:swap"
 _STOPS = frozenset({"unlearn.cancelled", "desired_state.parent", "swap.trial_failed"})
@@ -119,6 +122,7 @@ def _forget_working_data(installation: Installation, store: Store, run_id: str) 
             if row is not None and row.ciphertext is not None:
                 ids = subject_set(session, ticket).records.forget
                 corpus_index.note_erased(session, ticket.ticket_id, ids)
+                deletion.plan(session, installation.settings, ticket, ids)
                 erased += ids
         session.flush()
     # The note is committed first: an index that is built anew after a crash leaves the records out all the same.
@@ -127,7 +131,7 @@ def _forget_working_data(installation: Installation, store: Store, run_id: str) 
     with store.write() as session:
         for ticket in tickets_of(session, run_id):
             decision = decision_of(ticket)
-            purposes = {sealed_items.AUGMENTED}
+            purposes = {sealed_items.AUGMENTED, sealed_items.CLAIMS}
             if decision.keep_probes == "none":
                 purposes |= {sealed_items.PROBES, sealed_items.REPLAY}
             sealed_items.drop(session, ticket.ticket_id, purposes)
@@ -135,6 +139,7 @@ def _forget_working_data(installation: Installation, store: Store, run_id: str) 
                 months = packs.get(ticket.regime).data.retention.sealed_months
                 item.expires_at = item.expires_at or utc_now() + relativedelta(months=months)
             _keep_evidence(session, ticket)
+            sending.keep_address(session, ticket, installation.settings.mail, at=utc_now())
             session.execute(delete(SealedIdentity).where(SealedIdentity.subject_ref == ticket.subject_ref))
             row = session.get(ForgetSet, ticket.ticket_id)
             if row is not None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -353,7 +354,25 @@ def _base(session: Session, beginning: str | None) -> str:
     return found[0]
 
 
+def reseal_reasons(session: Session, old: bytes, new: bytes) -> None:
+    """Seal the reasons of all orders under another key of the installation; those that are so already stay."""
+    before, after = AESGCM(_derived(old)), AESGCM(_derived(new))
+    for one in session.scalars(select(ReleaseOrder).where(ReleaseOrder.why.is_not(None))):
+        assert one.why is not None
+        label = one.order_id.encode()
+        try:
+            why = before.decrypt(one.why[:12], one.why[12:], label)
+        except InvalidTag:  # of an attempt that died before it was done
+            after.decrypt(one.why[:12], one.why[12:], label)
+            continue
+        nonce = os.urandom(12)
+        one.why = nonce + after.encrypt(nonce, why, label)
+
+
 def _key(session: Session) -> bytes:
     """Reasons are sealed under the installation's key: they are nobody's in particular, yet may name somebody."""
-    ring = sealing.ring_of(session)
-    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"lethe/order-reason/1").derive(ring.kek)
+    return _derived(sealing.ring_of(session).kek)
+
+
+def _derived(kek: bytes) -> bytes:
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"lethe/order-reason/1").derive(kek)

@@ -4,6 +4,7 @@ Each step can be called, tested and resumed alone: it does nothing if the run is
 unlearning service up to its release and by the intake from there, because a swap must not wait for the next run.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,10 +16,11 @@ from policies.errors import LetheError
 from policies.lifecycle import CLOSED_RUN, RunEvent, RunStatus
 from services import jobs, telemetry
 from services.installation import Installation
+from services.patience import passes, patiently
 from services.run_end import end_run
 from services.store.engine import Store
 from services.store.releases import add_release
-from services.store.runs import get_run, tickets_of, transition_run, write_progress
+from services.store.runs import fenced, get_run, tickets_of, transition_run, write_progress
 from services.store.steps import begin_step, end_step, steps_of
 from services.unlearning.runners import Runners
 
@@ -27,6 +29,8 @@ _PROGRESS_S = 0.5
 _RUNNER_LIVES = 3  # an operation that kills its runner so often (memory, most likely) fails the run
 # What is tried in a run before its verdict is no: where a training starts, and which of its seeds it takes.
 TRIES = (("release", 0), ("base", 0), ("base", 1))
+
+_log = logging.getLogger(__name__)
 
 Result = dict[str, Any]
 
@@ -90,8 +94,13 @@ def _ask_runner(
         nonlocal last, cancel
         if time.monotonic() - last >= _PROGRESS_S:
             last = time.monotonic()
-            with workshop.store.write() as session:
-                cancel = write_progress(session, run_id, attempt, {"step": op, **data})
+            try:
+                with workshop.store.write() as session:
+                    cancel = write_progress(session, run_id, attempt, {"step": op, **data})
+            except LetheError as error:
+                if not passes(error):
+                    raise
+                _log.warning("progress not stored: %s", error.code)  # the next one may be; the work goes on
 
     for left in reversed(range(_RUNNER_LIVES)):
         runner = workshop.runners.of(run_id)
@@ -165,8 +174,18 @@ def _verified(workshop: Workshop, run_id: str, attempt: int, trained: Result) ->
 
 
 def release(workshop: Workshop, run_id: str, attempt: int) -> Result:
-    """Seal and sign the adapter with its verdict, and enter it among the releases."""
+    """Seal and sign the adapter with its verdict, and enter it among the releases; once, however often it is begun."""
+    with workshop.store.read() as session:
+        entered = steps_of(session, run_id)["release"].result
+    if entered is not None:  # the attempt before died after it had entered the release
+        return entered
     sealed = _ask_runner(workshop, run_id, attempt, "release")
+    patiently(lambda: _enter(workshop, run_id, attempt, sealed), for_s=workshop.installation.settings.jobs.outage_s)
+    return sealed
+
+
+def _enter(workshop: Workshop, run_id: str, attempt: int, sealed: Result) -> None:
+    """The release and the step's result, which says so, in one transaction."""
     with workshop.store.write() as session:
         add_release(
             session,
@@ -179,7 +198,7 @@ def release(workshop: Workshop, run_id: str, attempt: int) -> Result:
             parent_digest=sealed["parent"],
             run_id=run_id,
         )
-    return sealed
+        end_step(session, run_id, "release", attempt, sealed)
 
 
 STEPS = (
@@ -198,21 +217,41 @@ def take(workshop: Workshop, run_id: str, step: Step, attempt: int) -> str:
         LetheError: Whatever the step raises; ``unlearn.cancelled`` where somebody asked for it before or meanwhile;
             ``run.stale_attempt`` where a newer attempt has taken over.
     """
-    with workshop.store.write() as session:
-        if get_run(session, run_id).status != step.due:
-            return str(get_run(session, run_id).status)
-        _heed_cancel(session, run_id)
-        begin_step(session, run_id, step.name, attempt)
-        traces = [ticket.trace_id for ticket in tickets_of(session, run_id) if ticket.trace_id]
+    outage_s = workshop.installation.settings.jobs.outage_s
+
+    def enter() -> tuple[str, list[str]]:
+        with workshop.store.write() as session:
+            status = str(get_run(session, run_id).status)
+            if status == step.due:
+                _heed_cancel(session, run_id)
+                begin_step(session, run_id, step.name, attempt)
+            return status, [ticket.trace_id for ticket in tickets_of(session, run_id) if ticket.trace_id]
+
+    status, traces = patiently(enter, for_s=outage_s)
+    if status != step.due:
+        return status
     try:
         result = _measured(step, lambda: step.work(workshop, run_id, attempt), run_id, attempt, traces)
     except Refused as refusal:
         # Kept before anything else happens: of a recorded step that is replayed after a crash only the code is left.
-        with workshop.store.write() as session:
-            end_step(session, run_id, step.name, attempt, refusal.result)
+        found = refusal.result
+        patiently(lambda: _keep(workshop, run_id, step, attempt, found), for_s=outage_s)
         _count_rejections(refusal.result)
         raise
+    return patiently(lambda: _complete(workshop, run_id, step, attempt, result), for_s=outage_s)
+
+
+def _keep(workshop: Workshop, run_id: str, step: Step, attempt: int, result: Result) -> None:
     with workshop.store.write() as session:
+        end_step(session, run_id, step.name, attempt, result)
+
+
+def _complete(workshop: Workshop, run_id: str, step: Step, attempt: int, result: Result) -> str:
+    """The step's result and the status that follows, in one transaction; done before if its commit went unconfirmed."""
+    with workshop.store.write() as session:
+        fenced(session, run_id, attempt)
+        if get_run(session, run_id).status != step.due:
+            return str(get_run(session, run_id).status)
         _heed_cancel(session, run_id)
         end_step(session, run_id, step.name, attempt, result)
         run = transition_run(
@@ -257,16 +296,23 @@ def _measured(step: Step, work: Callable[[], Result], run_id: str, attempt: int,
 
 def begin(workshop: Workshop, run_id: str, attempt: int) -> str:
     """Start a planned run."""
-    with workshop.store.write() as session:
-        if get_run(session, run_id).status != RunStatus.PLANNED:
-            return str(get_run(session, run_id).status)
-        _heed_cancel(session, run_id)
-        return str(transition_run(session, run_id, RunEvent.START, actor=ACTOR, attempt=attempt).status)
+
+    def start() -> str:
+        with workshop.store.write() as session:
+            if get_run(session, run_id).status != RunStatus.PLANNED:
+                return str(get_run(session, run_id).status)
+            _heed_cancel(session, run_id)
+            return str(transition_run(session, run_id, RunEvent.START, actor=ACTOR, attempt=attempt).status)
+
+    return patiently(start, for_s=workshop.installation.settings.jobs.outage_s)
 
 
 def give_up(workshop: Workshop, run_id: str, attempt: int, code: str) -> str:
     """End a run that cannot go on, and tell its tickets why; nothing was swapped."""
-    return end_run(workshop.installation, workshop.store, run_id, code, actor=ACTOR, attempt=attempt)
+    return patiently(
+        lambda: end_run(workshop.installation, workshop.store, run_id, code, actor=ACTOR, attempt=attempt),
+        for_s=workshop.installation.settings.jobs.outage_s,
+    )
 
 
 def carry_out(workshop: Workshop, run_id: str) -> str:

@@ -16,9 +16,13 @@ from services import sealing
 from services.store.tables import SealedItem
 from services.store.types import utc_now
 
+ACCESS = "access"  # what the served model said about the person, to be handed out (GDPR Art. 15)
 AUGMENTED = "augmented"  # rows of a run that is under way; goes with the run
+CLAIMS = "claims"  # what people saw the model say about them, until it is probes
 PROBES = "probes"  # questions with gold answers, to measure the person again with every later release
+REPLY_TO = "reply_to"  # the e-mail address that the answer goes to, where mail is sent
 REPLAY = "replay"  # vague rows about the person, so that later trainings do not bring the person back
+DELETION = "deletion"  # ids of the source records, until they are deleted from every source
 SUPPRESSION = "suppression"  # the rule of a suppression that was lifted, should a later release not hold
 
 

@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import delete, update
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from policies.canonical import keyed_digest, sha256_hex
@@ -28,6 +28,7 @@ from services.store.tables import LookupHash, SealedIdentity, SealedItem, Subjec
 from services.store.types import new_id, utc_now
 
 KEY_RING = "key_ring"  # where a session's info holds the installation's keys
+_NEW_ROWS = "new_subjects"
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _MAGIC = b"LS1"
@@ -134,6 +135,32 @@ def _create_key_file(path: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
+def create_key(path: Path) -> bytes:
+    """A key of its own in a file, made once; the one that is there already, if there is one."""
+    _create_key_file(path)
+    return _read_keys({"new": path})["new"]
+
+
+def sync(directory: Path) -> None:
+    """A renamed key file must be on the disk before anybody relies on it."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rewrap(row: SubjectKey, old: KeyRing, new: KeyRing) -> None:
+    """Wrap a subject's key with another key.
+
+    Raises:
+        LetheError: ``seal.corrupt``: it was not wrapped with the old one.
+    """
+    assert row.wrapped is not None
+    label = _wrap_label(row.subject_ref)
+    row.wrapped, row.kek_id = _encrypt(new.kek, _decrypt(old.kek, row.wrapped, label), label), new.kek_id
+
+
 def ring_of(session: Session) -> KeyRing:
     """The keys that the session's store was opened with.
 
@@ -151,8 +178,11 @@ def new_subject(session: Session, *, at: datetime | None = None) -> str:
     ring = ring_of(session)
     subject_ref = new_id("s")
     wrapped = _encrypt(ring.kek, AESGCM.generate_key(bit_length=256), _wrap_label(subject_ref))
-    session.add(SubjectKey(subject_ref=subject_ref, wrapped=wrapped, kek_id=ring.kek_id, created_at=at or utc_now()))
+    row = SubjectKey(subject_ref=subject_ref, wrapped=wrapped, kek_id=ring.kek_id, created_at=at or utc_now())
+    session.add(row)
     session.flush()
+    # A session holds no row that nobody else holds: what is sealed next would read it from the database again.
+    session.info.setdefault(_NEW_ROWS, []).append(row)
     return subject_ref
 
 
@@ -212,12 +242,8 @@ def destroy(session: Session, subject_ref: str, *, at: datetime | None = None) -
     audit.append(session, kind="subject.key_destroyed", payload={}, subject_ref=subject_ref, at=moment)
     for table in (SealedIdentity, SealedItem, LookupHash):
         session.execute(delete(table).where(table.subject_ref == subject_ref))
-    session.execute(
-        update(SubjectKey)
-        .where(SubjectKey.subject_ref == subject_ref)
-        .values(wrapped=None, destroyed_at=moment)
-        .execution_options(synchronize_session="fetch")
-    )
+    row.wrapped, row.destroyed_at = None, moment
+    session.flush()
 
 
 def _row(session: Session, subject_ref: str) -> SubjectKey:
@@ -232,6 +258,8 @@ def _derived(session: Session, subject_ref: str, use: str) -> bytes:
     row = _row(session, subject_ref)
     if row.wrapped is None:
         raise LetheError("seal.key_destroyed", "The key of this subject was destroyed.")
+    if row.kek_id != ring.kek_id:
+        raise LetheError("seal.other_kek", "The subject's key is wrapped with another key than this process holds.")
     key = _decrypt(ring.kek, row.wrapped, _wrap_label(subject_ref))
     return HKDF(algorithm=hashes.SHA256(), length=_KEY_BYTES, salt=None, info=f"lethe/{use}/1".encode()).derive(key)
 

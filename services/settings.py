@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from policies.errors import LetheError
+from policies.roles import ROLES
 
 ENV_PREFIX = "LETHE_"
 ENV_OTHER = frozenset({"LETHE_API_KEY", "LETHE_SUPERVISOR"})  # read elsewhere, no settings
@@ -65,12 +66,84 @@ class IntakeSettings(AddressSettings):
     batch_window_s: float = Field(0.0, ge=0, description="How long approved tickets wait for others to share a run.")
 
 
+class MailSettings(_Group):
+    """The mail server that letters and codes go through."""
+
+    host: str = Field("", description="SMTP server; empty: no mail is sent.")
+    port: int = Field(587, ge=1, le=65535, description="TCP port.")
+    security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How the way is encrypted; none: only to a server on this host."
+    )
+    ca_path: Path | None = Field(None, description="Authorities to trust, PEM; unset: the system's.")
+    username: str = Field("", description="Account; empty: none is needed.")
+    password: SecretStr = Field(SecretStr(""), description="Its password.")
+    sender: str = Field("", description="Address in From.")
+    recipients: dict[str, str] = Field(
+        default_factory=dict, description="Addresses for notices, by the id of the recipient."
+    )
+    send_notices: bool = Field(
+        False, description="Notices to recipients with an address here go out by themselves once they are due."
+    )
+    timeout_s: float = Field(10.0, gt=0, description="How long the server may take.")
+
+
+class FormSettings(_Group):
+    """The web page on which people ask for themselves."""
+
+    base: str = Field("", description="The base model that is meant; empty: there is no page.")
+    regimes: tuple[str, ...] = Field(("gdpr",), min_length=1, description="Laws that can be chosen there.")
+    code_s: float = Field(900.0, gt=0, description="How long an e-mailed code counts.")
+    attempts: int = Field(5, ge=1, le=20, description="Wrong codes after which a request is dropped.")
+    posts_per_minute: int = Field(20, ge=0, description="Requests a minute from one network address; 0: no limit.")
+    codes_per_hour: int = Field(3, ge=1, description="Codes that go to one address in an hour; no more are sent.")
+
+
+class ProtocolSettings(_Group):
+    """How other systems and people file tickets."""
+
+    window_s: float = Field(300.0, gt=0, description="How far a signed message's time may lie from now, in seconds.")
+    sender_per_minute: int = Field(6000, ge=0, description="Messages a minute of one sender; 0: no limit.")
+    address_per_minute: int = Field(
+        600, ge=0, description="Messages a minute to /v1/hooks from one network address; 0: no limit."
+    )
+    batch_max_bytes: int = Field(67_108_864, ge=1024, description="A larger file of requests is refused with 413.")
+    batch_max_rows: int = Field(20_000, ge=1, description="Rows of one file; further ones are refused.")
+    domain: str = Field("", description="This processor's OpenDSR domain, as in its certificate; empty: no OpenDSR.")
+    public_url: str = Field(
+        "", description="https address of the intake as senders and people see it; no slash at end."
+    )
+    certificate_path: Path | None = Field(None, description="X.509 certificate of the domain, PEM; OpenDSR needs one.")
+    private_key_path: Path | None = Field(None, description="Its RSA private key, PEM, readable by the owner only.")
+    callback_attempts: int = Field(10, ge=1, le=50, description="Tries to deliver a callback before it is given up.")
+    callback_first_s: float = Field(30.0, gt=0, description="Pause after the first failed try; it doubles, up to 6 h.")
+    callback_timeout_s: float = Field(10.0, gt=0, description="How long a receiver may take.")
+    callbacks_to_loopback: bool = Field(False, description="Callbacks go to http://127.0.0.1 only; for tests.")
+
+
+class PlanningSettings(_Group):
+    """When runs start, and for how many tickets: what the planner expects of a run."""
+
+    most_tickets: int = Field(50, ge=1, le=1000, description="Most tickets that share a run.")
+    run_s: float = Field(3600.0, ge=0, description="Expected length of a run, whatever the number of its tickets.")
+    ticket_s: float = Field(900.0, ge=0, description="What each ticket adds to it.")
+    reserve_days: float = Field(
+        3.0, ge=0, description="Kept between a run's expected end and the date: for a second try and for people."
+    )
+    soon_days: int = Field(7, ge=1, description="A ticket that is due within so many days is due soon.")
+
+
 class UnlearningSettings(AddressSettings):
     """The unlearning service and its runner."""
 
     port: int = Field(8701, ge=1, le=65535, description="TCP port.")
     device: str = Field("", description="torch device of the runner; empty: CUDA where there is one, else CPU.")
     threads: int = Field(0, ge=0, description="CPU threads of the runner; 0: torch decides.")
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes of the runner that share a run; each has a GPU of its own where there are any.",
+    )
     method: str = Field(DEFAULT_METHOD, description="Unlearning method, one of pipelines/unlearn/methods.")
     overrides: dict[str, float | int | str | bool] = Field(
         default_factory=dict, description="Fields of UnlearnSettings to change, by name."
@@ -169,6 +242,9 @@ class JobSettings(_Group):
     url: str = Field("", description="DBOS system database; empty: SQLite in the home directory.")
     heartbeat_s: float = Field(2.0, gt=0, description="How often a worker renews its lease.")
     lease_s: float = Field(10.0, gt=0, description="A worker silent for this long is dead; its jobs are resumed.")
+    outage_s: float = Field(
+        600.0, ge=0, description="How long a run waits for a store that is away or full, before it fails."
+    )
 
     @model_validator(mode="after")
     def _beats_within_lease(self) -> "JobSettings":
@@ -195,6 +271,16 @@ class CorpusSettings(_Group):
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Column names for question, answer, text, id, fact, category, value; unset: recognised.",
+    )
+
+
+class RaySettings(_Group):
+    """A Ray cluster, for a corpus that one machine is too slow for."""
+
+    address: str = Field(
+        "",
+        description="Where the corpus is indexed and rows are made: host:port of a cluster; `local`: one on this host,"
+        " started for it; empty: this process.",
     )
 
 
@@ -233,6 +319,103 @@ class PolicySettings(_Group):
     zone: str = Field("", description="The controller's time zone (Europe/Rome); empty: that of the pack.")
 
 
+class ConsoleSettings(_Group):
+    """The pages for people."""
+
+    session_hours: float = Field(8.0, gt=0, le=24, description="A log-in ends after this, however busy.")
+    idle_minutes: float = Field(30.0, gt=0, description="A log-in that nobody uses ends after this.")
+
+
+class SourceSettings(_Group):
+    """One source of records beside the corpus."""
+
+    kind: Literal["file", "datasets", "sql"] = Field(description="JSONL or CSV file, `datasets` directory, or table.")
+    path: str = Field("", description="File or directory.")
+    url: SecretStr = Field(SecretStr(""), description="SQLAlchemy URL of the database.")
+    table: str = Field("", description="Table, or schema.table.")
+    id_column: str = Field("", description="Column of the record ids; empty: id or record_id.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "SourceSettings":
+        if not (self.url.get_secret_value() and self.table if self.kind == "sql" else self.path):
+            raise ValueError("a source needs url and table (sql), or path (file, datasets)")
+        return self
+
+
+class DeletionSettings(_Group):
+    """Source records of forgotten people: looked for after the swap, and deleted."""
+
+    mode: Literal["off", "dry_run", "delete"] = Field(
+        "dry_run", description="dry_run: only look, and wait for `lethe deletion run`; delete: at once; off: neither."
+    )
+    sources: dict[str, SourceSettings] = Field(
+        default_factory=dict, description="Sources beside the corpus, by name; their records have the corpus' ids."
+    )
+    retry_hours: float = Field(1.0, gt=0, description="After how long a deletion that failed or was held is retried.")
+
+    @model_validator(mode="after")
+    def _names(self) -> "DeletionSettings":
+        for name in self.sources:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or name == "corpus":
+                raise ValueError("names of sources are lower case, and corpus is the corpus itself")
+        return self
+
+
+class OidcSettings(_Group):
+    """People who log in at the organisation's identity provider."""
+
+    issuer: str = Field("", description="URL of the provider, as it calls itself; empty: API keys only.")
+    client_id: str = Field("", description="The console, as the provider knows it.")
+    client_secret: SecretStr = Field(SecretStr(""), description="Its secret; empty: a public client, PKCE alone.")
+    redirect_url: str = Field("", description="https://HOST/console/oidc/callback, as registered at the provider.")
+    scopes: tuple[str, ...] = Field(("profile",), description="Asked for beside openid; some give the groups only so.")
+    audience: str = Field("", description="Whom access tokens for the API are for; empty: the API takes no tokens.")
+    role_claim: str = Field("groups", description="Where a token names a person's groups; dots go into objects.")
+    roles: dict[str, str] = Field(
+        default_factory=dict, description="Group at the provider = role here; the first that a person has counts."
+    )
+    leeway_s: float = Field(30.0, ge=0, le=300, description="How far clocks may differ, in seconds.")
+    timeout_s: float = Field(5.0, gt=0, description="How long the provider may take to answer.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "OidcSettings":
+        local = re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]", f"{self.issuer}/")
+        if self.issuer and not self.issuer.startswith("https://") and not local:
+            raise ValueError("oidc.issuer must be an https:// URL")
+        if self.audience and self.audience == self.client_id:
+            raise ValueError("oidc.audience must differ from oidc.client_id: a log-in must not open the API")
+        if bool(self.client_id) != bool(self.redirect_url):
+            raise ValueError("oidc.client_id and oidc.redirect_url belong together")
+        unknown = sorted(set(self.roles.values()) - set(ROLES))
+        if unknown:
+            raise ValueError(f"oidc.roles names roles that are none: {', '.join(unknown)}")
+        return self
+
+
+class RetentionSettings(_Group):
+    """How long what is kept stays, beside the months of the policy packs."""
+
+    every_hours: float = Field(1.0, gt=0, description="How often the intake looks for what is over its time.")
+    recheck_months: int = Field(24, ge=1, description="Figures of re-checks are deleted after so many months.")
+
+
+class RegistersSettings(_Group):
+    """What the register of processing (GDPR Art. 30) says of the controller."""
+
+    controller: str = Field("", description="Name and address of the controller; empty: told as missing.")
+    contact: str = Field("", description="Contact of the controller and of the data protection officer.")
+
+
+class DeploymentSettings(_Group):
+    """What the deployment knows of itself."""
+
+    image_digest: str = Field(
+        "",
+        pattern=r"^(sha256:[0-9a-f]{64})?$",
+        description="Digest of the container image that the services run from; empty: from none.",
+    )
+
+
 class Settings(BaseSettings):
     """All settings of one installation."""
 
@@ -245,14 +428,25 @@ class Settings(BaseSettings):
     keys: KeySettings = Field(default_factory=KeySettings)
     jobs: JobSettings = Field(default_factory=JobSettings)
     intake: IntakeSettings = Field(default_factory=IntakeSettings)
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings)
+    protocols: ProtocolSettings = Field(default_factory=ProtocolSettings)
+    form: FormSettings = Field(default_factory=FormSettings)
+    mail: MailSettings = Field(default_factory=MailSettings)
+    planning: PlanningSettings = Field(default_factory=PlanningSettings)
     unlearning: UnlearningSettings = Field(default_factory=UnlearningSettings)
     serving: ServingSettings = Field(default_factory=ServingSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
+    oidc: OidcSettings = Field(default_factory=OidcSettings)
     corpus: CorpusSettings = Field(default_factory=CorpusSettings)
+    ray: RaySettings = Field(default_factory=RaySettings)
     base: BaseModelSettings = Field(default_factory=BaseModelSettings)
     augmenter: AugmenterSettings = Field(default_factory=AugmenterSettings)
     verify: VerifySettings = Field(default_factory=VerifySettings)
+    deletion: DeletionSettings = Field(default_factory=DeletionSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    registers: RegistersSettings = Field(default_factory=RegistersSettings)
+    deployment: DeploymentSettings = Field(default_factory=DeploymentSettings)
 
     @model_validator(mode="before")
     @classmethod

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from policies.errors import LetheError
@@ -289,7 +289,8 @@ def ensure(session: Session, *, enabled: bool, actor: str = ACTOR) -> None:
     for row in () if enabled else suppressions.active(session):
         lift(session, row.ticket_id, actor=actor, why="switched_off")
     _remake(session, actor)
-    query = select(Ticket).where(Ticket.closed_at.is_(None))
+    restricted = Ticket.acts[RESTRICTED].as_string().is_not(None)
+    query = select(Ticket).where(Ticket.closed_at.is_(None), or_(Ticket.status.in_(_SUPPRESSED), restricted))
     tickets = {ticket.ticket_id: ticket for ticket in session.scalars(query) if _wanted(ticket)}
     for row in suppressions.active(session):
         if row.ticket_id not in tickets:

@@ -1,4 +1,4 @@
-"""The way of a ticket from its approval to a run: the look-up, the forget set, the planning of runs.
+"""The way of a ticket from its approval to a run (services/planning.py): the look-up and the forget set.
 
 A person's decision is a row of the lifecycle, never a sleeping workflow; so each function here looks at what is stored,
 does what is due, and can be called again at any moment.
@@ -9,17 +9,16 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pipelines.corpus.index import SubjectIndex
-from policies.decisions import Decision
 from policies.errors import LetheError
-from policies.forget_set import ForgetSet, build_forget_set
+from policies.forget_set import KEPT, KEPT_SINGLY, ForgetSet, build_forget_set, kept_under
+from policies.hashed_identifiers import resolve
 from policies.identifiers import Identifiers, Name, fit, normalise_name
-from policies.lifecycle import CLOSED_RUN, RunStatus, TicketEvent, TicketStatus
+from policies.lifecycle import TicketEvent, TicketStatus
 from policies.subjects import Level, Match, SubjectMatches, find_subject
 from policies.suppression import Rule, rule_of_request, widen
 from policies.ticket import TicketRequest
@@ -28,14 +27,12 @@ from services.corpus_index import open_index
 from services.installation import Installation
 from services.request import request_of
 from services.store.engine import Store
-from services.store.runs import list_runs, plan_run, runs_of
-from services.store.tables import DesiredState, MatchReview, Ticket
 from services.store.tables import ForgetSet as ForgetSetRow
-from services.store.tickets import get_ticket, list_tickets, transition_ticket
+from services.store.tables import MatchReview, Ticket
+from services.store.tickets import decision_of, get_ticket, transition_ticket
 from services.store.types import utc_now
 
 ACTOR = "system:control"
-_CAME_TO_NOTHING = frozenset({RunStatus.REJECTED, RunStatus.FAILED, RunStatus.QUARANTINED})
 _PURPOSE = "forget_set"
 _SAID = frozenset({"corpus", "forget_set", "subject"})  # areas of errors that a person can do something about
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*\.?")
@@ -77,9 +74,15 @@ def _look_up(installation: Installation, store: Store, ticket_id: str) -> str:
         reviews = {row.record_id: row.decision for row in _reviews(session, ticket_id)}
         key = sealing.ring_of(session).digest
     with open_index(installation, store) as index:
-        subject = find_subject(_identifiers(request), index)
+        known = resolve(request.subject, index.keys(), index.region)
+        if not known:  # digests only, and nobody in the corpus has them
+            return _ended(store, ticket_id, TicketEvent.NOTHING_FOUND, "forget_set.empty")
+        request = request.model_copy(update={"subject": known})
+        subject = find_subject(identifiers_of(request), index)
         matches = subject.matches
+        reviews = _that_count(reviews, matches, index)
         names = _spelt_names(request, subject, index)
+        patterns = [one.pattern for one in decision.kept_categories]
         ambiguous = [match for match in matches if match.level is Level.AMBIGUOUS and match.record_id not in reviews]
         if ambiguous:
             return _ask_a_person(store, ticket_id, ambiguous)
@@ -90,12 +93,14 @@ def _look_up(installation: Installation, store: Store, ticket_id: str) -> str:
                 key=key,
                 confirmed=[one for one, answer in reviews.items() if answer == "confirm"],
                 denied=[one for one, answer in reviews.items() if answer == "deny"],
-                kept_categories=[kept.pattern for kept in decision.kept_categories],
+                kept_categories=patterns,
+                kept_records=[kept.record_id for kept in decision.kept_records],
             )
         except LetheError as error:
-            if error.code != "forget_set.empty":
+            ends = {"forget_set.empty": TicketEvent.NOTHING_FOUND, "forget_set.exempt": TicketEvent.DENY}
+            if error.code not in ends:
                 raise
-            return _found_nothing(store, ticket_id, error.code)
+            return _ended(store, ticket_id, ends[error.code], error.code)
         records = index.records(found.forget)
         rule = widen(
             rule_of_request(request, region=index.region),
@@ -104,15 +109,27 @@ def _look_up(installation: Installation, store: Store, ticket_id: str) -> str:
             lambda phrases: index.said_outside(phrases, found.forget),
         )
         facts = {record.fact_id for record in records}
+        kept = Counter(kept_under(record, patterns) or KEPT_SINGLY for record in index.records(found.exempt))
     counts = {**found.counts(), "records": len(found.forget), "facts": len(facts)}
     levels = Counter(match.level.value for match in matches)
     counts |= {f"matches_{level.value}": levels[level.value] for level in Level}
+    counts |= {f"{KEPT}{under}": number for under, number in kept.items()}
     return _settle(store, ticket_id, SubjectSet(names, found), counts, rule)
 
 
-def _found_nothing(store: Store, ticket_id: str, code: str) -> str:
+def _that_count(reviews: dict[str, str | None], matches: Sequence[Match], index: SubjectIndex) -> dict[str, str | None]:
+    """Without answers about what is gone: a ticket that was held may come back after others were erased."""
+    found = {match.record_id for match in matches}
+    gone = {
+        one for one, answer in reviews.items() if one not in found and (answer == "deny" or not index.records([one]))
+    }
+    return {one: answer for one, answer in reviews.items() if one not in gone}
+
+
+def _ended(store: Store, ticket_id: str, event: TicketEvent, code: str) -> str:
+    """Nothing is there, or nothing may be forgotten (a denial, with its code)."""
     with store.write() as session:
-        ticket = transition_ticket(session, ticket_id, TicketEvent.NOTHING_FOUND, actor=ACTOR, reason_code=code)
+        ticket = transition_ticket(session, ticket_id, event, actor=ACTOR, reason_code=code)
         suppression.lift(session, ticket_id, actor=ACTOR, why=ticket.status)
     store.scrub()
     return ticket.status
@@ -151,11 +168,6 @@ def _settle(store: Store, ticket_id: str, found: SubjectSet, counts: dict[str, i
         return transition_ticket(session, ticket_id, TicketEvent.FORGET_SET_FIXED, actor=ACTOR, facts=facts).status
 
 
-def decision_of(ticket: Ticket) -> Decision:
-    """The decision on a ticket, as it was stored."""
-    return Decision.model_validate_json(json.dumps(ticket.decision))
-
-
 def subject_set(session: Session, ticket: Ticket) -> SubjectSet:
     """A ticket's forget set, unsealed.
 
@@ -171,59 +183,16 @@ def subject_set(session: Session, ticket: Ticket) -> SubjectSet:
     return SubjectSet(names, ForgetSet(**sets, corpus_digest=digest))
 
 
-def plan(installation: Installation, store: Store) -> str | None:
-    """Plan one run for the tickets of a base that are ready, unless one is under way; its id.
-
-    Runs of one base are serial: the next one starts from what this one releases. Tickets that are ready at the same
-    time share a run (design.md, decision 2). One whose run came to nothing goes alone, so that it takes nobody with it
-    again, and with another seed; whoever was approved first is served first.
-    """
-    window = timedelta(seconds=installation.settings.intake.batch_window_s)
-    with store.write() as session:
-        desired = session.scalar(select(DesiredState))
-        if desired is None or any(
-            run.status not in CLOSED_RUN for run in list_runs(session, base_digest=desired.base_digest)
-        ):
-            return None
-        ready = list_tickets(session, statuses=[TicketStatus.READY])
-        if not ready or min(ticket.approved_at or ticket.received_at for ticket in ready) > utc_now() - window:
-            return None
-        settings = installation.settings.unlearning
-        together, failures = _who_goes(session, ready)
-        run = plan_run(
-            session,
-            base_digest=desired.base_digest,
-            ticket_ids=[ticket.ticket_id for ticket in together],
-            method=settings.method,
-            seed=int(settings.overrides.get("seed", 0)) + failures,
-            actor=ACTOR,
-            parent_digest=desired.release_digest,
-        )
-        for ticket in together:
-            transition_ticket(session, ticket.ticket_id, TicketEvent.RUN_STARTED, actor=ACTOR)
-        return run.run_id
-
-
-def _who_goes(session: Session, ready: Sequence[Ticket]) -> tuple[list[Ticket], int]:
-    """The tickets of the next run, and how many runs of theirs came to nothing."""
-    failures = {
-        ticket.ticket_id: sum(run.status in _CAME_TO_NOTHING for run in runs_of(session, ticket.ticket_id))
-        for ticket in ready
-    }
-    first = min(ready, key=lambda ticket: (ticket.approved_at or ticket.received_at, ticket.ticket_id))
-    if failures[first.ticket_id]:
-        return [first], failures[first.ticket_id]
-    return [ticket for ticket in ready if not failures[ticket.ticket_id]], 0
-
-
 def _reviews(session: Session, ticket_id: str) -> list[MatchReview]:
     return list(session.scalars(select(MatchReview).where(MatchReview.ticket_id == ticket_id)))
 
 
-def _identifiers(request: TicketRequest) -> Identifiers:
+def identifiers_of(request: TicketRequest) -> Identifiers:
+    """What a request says of its subject, as the index is asked for it."""
     values: dict[str, list[str]] = {kind: [] for kind in ("name", "email", "phone", "id", "address")}
     for identifier in request.subject:
-        values[identifier.kind].append(identifier.value)
+        if identifier.form == "raw":
+            values[identifier.kind].append(identifier.value)
     return Identifiers(
         names=tuple(values["name"]),
         emails=tuple(values["email"]),

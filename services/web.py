@@ -6,7 +6,7 @@ and into every log on the way.
 
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from fastapi import FastAPI, Request
@@ -16,29 +16,51 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from policies.errors import LetheError
-from services.auth import Guard, send_error
+from services.guard import Credential, Guard, send_error
+from services.openapi import document
 from services.store.engine import Store
 
 _LOG = logging.getLogger(__name__)
 _OF_STATUS = {404: "request.not_found", 405: "request.method_not_allowed", 413: "request.too_large"}
 
 
-def protect(app: FastAPI, *, open_store: Callable[[], Store], max_body_bytes: int) -> None:
+def protect(
+    app: FastAPI,
+    *,
+    open_store: Callable[[], Store],
+    max_body_bytes: int,
+    larger_bodies: Mapping[str, int] | None = None,
+) -> None:
     """Puts guard, body limit and error form around an app; routes may be added before and after."""
     app.add_exception_handler(LetheError, _lethe_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
-    app.add_middleware(BodyLimit, limit=max_body_bytes)
-    app.add_middleware(cast(Any, Guard), routes=lambda: app.routes, open_store=open_store)
+    document(app)
+    app.add_middleware(BodyLimit, limit=max_body_bytes, larger=larger_bodies)
+    app.add_middleware(
+        cast(Any, Guard), routes=lambda: app.routes, open_store=open_store, credentials=lambda: credentials_of(app)
+    )
+
+
+def add_credential(app: FastAPI, credential: Credential) -> None:
+    """Another way than API keys to say who asks this app (a session's cookie, a signed token)."""
+    app.state.credentials = (*credentials_of(app), credential)
+
+
+def credentials_of(app: FastAPI) -> tuple[Credential, ...]:
+    """What ``add_credential`` added; a guard further out needs them too."""
+    return tuple(getattr(app.state, "credentials", ()))
 
 
 class BodyLimit:
     """ASGI middleware: a body beyond the limit is refused before it is read whole."""
 
-    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+    def __init__(self, app: ASGIApp, *, limit: int, larger: Mapping[str, int] | None = None) -> None:
+        """``larger``: limits of paths whose bodies are not read whole."""
         self._app = app
         self._limit = limit
+        self._larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, counting what is read."""
@@ -46,8 +68,9 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if not announced.isdigit() or int(announced) > self._limit:
-            await send_error(send, self._refusal())
+        limit = self._larger.get(scope["path"], self._limit)
+        if not announced.isdigit() or int(announced) > limit:
+            await send_error(send, _too_large(limit))
             return
         seen = 0
 
@@ -55,19 +78,22 @@ class BodyLimit:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._limit:
-                raise self._refusal()
+            if seen > limit:
+                raise _too_large(limit)
             return message
 
         await self._app(scope, counted, send)
 
-    def _refusal(self) -> LetheError:
-        return LetheError("request.too_large", f"The body is larger than {self._limit} bytes.")
+
+def _too_large(limit: int) -> LetheError:
+    return LetheError("request.too_large", f"The body is larger than {limit} bytes.")
 
 
 def answer(error: LetheError) -> JSONResponse:
     """The one error body, with the status of its code."""
-    return JSONResponse(error.body(), status_code=error.kind.status)
+    limited = error.code == "request.rate_limited" and error.details
+    headers = {"Retry-After": error.details[0].partition(" ")[0]} if limited else None
+    return JSONResponse(error.body(), status_code=error.kind.status, headers=headers)
 
 
 async def _lethe_error(_request: Request, error: Exception) -> JSONResponse:

@@ -36,17 +36,18 @@ def _find(name: str) -> str | None:
 
 @dataclass
 class Server:
-    """One cluster; ``url`` names its database."""
+    """One cluster; ``url`` names its database. ``durable``: a commit waits for the disk, which tests need not."""
 
     directory: Path
     user: str
+    durable: bool = False
 
     @property
     def url(self) -> str:
         return f"postgresql+psycopg://{self.user}@/postgres?host={self.directory}"
 
     def start(self) -> None:
-        options = f"-c listen_addresses='' -k {self.directory} -c fsync=off"
+        options = f"-c listen_addresses='' -k {self.directory} -c fsync={'on' if self.durable else 'off'}"
         self._control("start", "-w", "-o", options)
 
     def stop(self, mode: str = "fast") -> None:
@@ -68,13 +69,13 @@ def _as_user(user: str, command: list[str]) -> None:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
+def running_server(*, durable: bool = False) -> Iterator[Server]:
     """A server with an empty database."""
     user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     directory = Path(tempfile.mkdtemp(prefix="lethe-pg-", dir="/tmp"))  # short: a socket lies in it
     if os.geteuid() == 0:
         shutil.chown(directory, user)
-    server = Server(directory, user)
+    server = Server(directory, user, durable)
     try:
         server.run("initdb", "-D", str(directory / "data"), "-A", "trust", "-U", user, "--no-sync")
         server.start()
@@ -85,7 +86,7 @@ def running_server() -> Iterator[Server]:
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
+def postgres_server(*, durable: bool = False) -> Iterator[str]:
     """The URL of a server with an empty database."""
-    with running_server() as server:
+    with running_server(durable=durable) as server:
         yield server.url

@@ -109,6 +109,11 @@ class SubjectIndex:
         )
         return self._entries(rec for (rec,) in found)
 
+    def keys(self) -> Iterator[Key]:
+        """Every identifier other than names that some record holds, each once."""
+        for kind, key in self.connection.execute("SELECT DISTINCT kind, key FROM holding"):
+            yield Kind(kind), key
+
     def named(self, name: Name) -> Sequence[Entry]:
         """Records that spell a name exactly so."""
         found = self.connection.execute(

@@ -1,34 +1,31 @@
 """Building the subject index in one pass over the corpus, and changing it record by record."""
 
-import functools
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipelines.corpus.index import INDEXES, SCHEMA, VERSION, SubjectIndex, folded_text
 from pipelines.corpus.load import Corpus, digest_line
+from pipelines.corpus.marking import Marked, Marking, marker
+from pipelines.corpus.slices import slices
 from pipelines.corpus.sources import HUB_PREFIX
+from pipelines.spread.port import EMBEDDED, Spread
 from policies.errors import LetheError
-from policies.identifiers import Key, Name, blocking_keys, words_of
-from policies.mentions import marks_in
+from policies.identifiers import Key, blocking_keys
 from policies.record import Record
 
 Progress = Callable[[int], None]
 
-_BATCH = 5000
-# Words that say nothing about what is asked.
-_STOP = frozenset(
-    """
-    a about all am an and any are as at be can could did do does for from give happen has have he her his how
-    i if in is it its kindly know like look looking me my need no not of on or our please regarding remind say
-    share she should so tell than that the their them there they this to up us was we what when where which
-    who whom whose why will with would you your s
-    """.split()  # noqa: SIM905
-)
 
-
-def build_index(corpus: Corpus, path: Path, *, region: str = "US", progress: Progress | None = None) -> SubjectIndex:
+def build_index(
+    corpus: Corpus,
+    path: Path,
+    *,
+    region: str = "US",
+    progress: Progress | None = None,
+    spread: Spread = EMBEDDED,
+) -> SubjectIndex:
     """Index a corpus in one pass; an index that is already there is replaced only when the new one is whole.
 
     Args:
@@ -36,9 +33,11 @@ def build_index(corpus: Corpus, path: Path, *, region: str = "US", progress: Pro
         path: The index file.
         region: Country of phone numbers without a country code.
         progress: Called with the number of records so far, every few thousand.
+        spread: Where records are read and searched for names and identifiers; the index is written here.
 
     Raises:
-        LetheError: What reading the corpus raises (``corpus.duplicate_id`` too), and ``corpus.empty``.
+        LetheError: What reading the corpus raises (``corpus.duplicate_id`` too), and ``corpus.empty``;
+            ``corpus.not_splittable``.
     """
     stamp = corpus.stamp  # before reading: a file that changes meanwhile is then read again
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +49,8 @@ def build_index(corpus: Corpus, path: Path, *, region: str = "US", progress: Pro
         connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -200000;")
         connection.executescript(SCHEMA)
         connection.execute("BEGIN")
-        digest = _Build(connection, region).run(corpus, progress)
+        parts = slices(corpus, elsewhere=spread.elsewhere)
+        digest = _Build(connection).run(spread.over(parts, Marking(region)), progress)
         meta = {"version": str(VERSION), "corpus_digest": digest, "region": region, "stamp": stamp or ""}
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         connection.execute("COMMIT")
@@ -86,21 +86,20 @@ def index_path(home: Path, corpus: Corpus) -> Path:
 class _Build:
     """Numbers names, topics and words in memory while records stream by; sorted tables are filled at the end."""
 
-    def __init__(self, connection: sqlite3.Connection, region: str) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._names: dict[str, int] = {}
         self._counts: list[int] = []
         self._topics: dict[str, int] = {}
-        self._marks = _marker(region)
         self._hasher = hashlib.sha256()
 
-    def run(self, corpus: Iterable[Record], progress: Progress | None) -> str:
+    def run(self, marked: Iterable[list[Marked]], progress: Progress | None) -> str:
         """Fill all tables; returns the corpus digest, so that the corpus is read only once."""
         run = self._connection.execute
         run("CREATE TEMP TABLE raw_mention (name_id INTEGER, rec INTEGER)")
         run("CREATE TEMP TABLE raw_holding (kind TEXT, key TEXT, rec INTEGER)")
         count = 0
-        for batch in _batches(corpus, _BATCH):
+        for batch in marked:
             self._write(batch, count)
             count += len(batch)
             if progress is not None:
@@ -122,10 +121,9 @@ class _Build:
             raise LetheError("corpus.duplicate_id", "two records of the corpus have one id") from None
         return self._hasher.hexdigest()
 
-    def _write(self, batch: list[Record], first: int) -> None:
+    def _write(self, batch: list[Marked], first: int) -> None:
         rows, bodies, mentions, holdings = [], [], [], []
-        for rec, record in enumerate(batch, start=first):
-            names, keys, topic = self._marks(record)
+        for rec, (record, (names, keys, topic), text) in enumerate(batch, start=first):
             for spelling in names:
                 name_id = self._names.setdefault(spelling, len(self._counts))
                 if name_id == len(self._counts):
@@ -135,7 +133,7 @@ class _Build:
             holdings += [(kind.value, key, rec) for kind, key in keys]
             topic_id = self._topics.setdefault(topic, len(self._topics)) if topic else None
             rows.append(_row(rec, record, names, keys, topic_id))
-            bodies.append((rec, folded_text(record)))
+            bodies.append((rec, text))
             self._hasher.update(digest_line(record))
         many = self._connection.executemany
         many("INSERT INTO record VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
@@ -163,7 +161,7 @@ def add_records(index: SubjectIndex, records: Iterable[Record], corpus_digest: s
     Raises:
         LetheError: ``corpus.duplicate_id``.
     """
-    marks = _marker(index.region)
+    marks = marker(index.region)
     run = index.connection.execute
     count = 0
     with _transaction(index, corpus_digest):
@@ -198,7 +196,7 @@ def remove_records(index: SubjectIndex, record_ids: Iterable[str], corpus_digest
         corpus_digest: Digest of the corpus as it is without them.
     """
     run = index.connection.execute
-    marks = _marker(index.region)
+    marks = marker(index.region)
     count = 0
     with _transaction(index, corpus_digest):
         for record in index.records(record_ids):
@@ -219,29 +217,6 @@ def purge(index: SubjectIndex) -> None:
     """Rewrite the file so that nothing of removed records is left in free pages or old full-text segments."""
     index.connection.execute("INSERT INTO body (body) VALUES ('optimize')")
     index.connection.execute("VACUUM")
-
-
-def _marker(region: str) -> Callable[[Record], tuple[tuple[str, ...], tuple[Key, ...], str | None]]:
-    """Names, identifiers and topic of a record; answers repeat from phrasing to phrasing, so that they are cached."""
-    cached = functools.lru_cache(maxsize=4096)(lambda text: marks_in(text, region))
-
-    def marks(record: Record) -> tuple[tuple[str, ...], tuple[Key, ...], str | None]:
-        names, keys = cached(record.answer)
-        asked: set[Name] = set()
-        if record.question:
-            asked, more = marks_in(record.question, region)
-            keys = keys | more
-        spelt = tuple(sorted(" ".join(name) for name in names | asked))
-        return spelt, tuple(sorted(keys)), _topic_of(record, names | asked)
-
-    return marks
-
-
-def _topic_of(record: Record, names: set[Name]) -> str | None:
-    """What a record is about besides the person: its words without names, numbers and filler."""
-    named = {word for name in names for word in name}
-    words = (word for word in words_of(record.question or record.answer) if word not in named)
-    return " ".join(sorted({word for word in words if word not in _STOP and word.isalpha()})) or None
 
 
 def _row(
@@ -312,14 +287,3 @@ class _transaction:
         self._index.connection.execute("UPDATE meta SET value = ? WHERE key = 'corpus_digest'", (self._digest,))
         self._index.connection.execute("COMMIT")
         self._index.meta["corpus_digest"] = self._digest
-
-
-def _batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
-    batch: list[Record] = []
-    for record in records:
-        batch.append(record)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -81,7 +81,7 @@ class Corpus:
 
     def __iter__(self) -> Iterator[Record]:
         for number, row in self._rows():
-            yield _record(row, number, self.columns)
+            yield record_of(row, number, self.columns)
 
     def __len__(self) -> int:
         return self._measured[1]
@@ -137,7 +137,12 @@ def load_corpus(path: str | Path, columns: Columns | None = None) -> Corpus:
     return Corpus(path, rows, recognise(list(first[1]), columns or Columns()))
 
 
-def _record(row: Row, number: int, columns: Columns) -> Record:
+def record_of(row: Row, number: int, columns: Columns) -> Record:
+    """The record that a row holds.
+
+    Raises:
+        LetheError: ``corpus.malformed``.
+    """
     answer = _cell(row, columns.answer, number)
     if answer is None:
         raise malformed("row", number, f"`{columns.answer}` is missing or empty")

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +56,25 @@ def _row(value: object, number: int, place: str = "line") -> Row:
 
 def _jsonl(path: Path) -> Rows:
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line)
-            except ValueError as error:
-                # json's own message holds no content, UnicodeDecodeError's does.
-                what = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
-                raise malformed("line", number, f"not JSON ({what})") from None
-            yield number, _row(value, number)
+        yield from jsonl_rows(lines, 1)
+
+
+def jsonl_rows(lines: Iterable[bytes], first: int) -> Rows:
+    """The rows of JSONL lines, the first of which has that number.
+
+    Raises:
+        LetheError: ``corpus.malformed``.
+    """
+    for number, line in enumerate(lines, start=first):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            # json's own message holds no content, UnicodeDecodeError's does.
+            what = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
+            raise malformed("line", number, f"not JSON ({what})") from None
+        yield number, _row(value, number)
 
 
 def _json(path: Path) -> Rows:
@@ -118,6 +127,15 @@ def _csv(path: Path) -> Rows:
 
 
 def _parquet(path: Path) -> Rows:
+    yield from parquet_rows(path, 1)
+
+
+def parquet_rows(path: Path, first: int, groups: Sequence[int] | None = None) -> Rows:
+    """The rows of a Parquet file, or of some of its row groups; the first of them has that number.
+
+    Raises:
+        LetheError: ``corpus.malformed``.
+    """
     import pyarrow  # type: ignore[import-untyped]
     from pyarrow import parquet
 
@@ -126,11 +144,11 @@ def _parquet(path: Path) -> Rows:
     except (pyarrow.ArrowInvalid, OSError):
         raise malformed("row", 1, "not a Parquet file") from None
     with file:
-        number = 0
-        for batch in file.iter_batches(batch_size=4096):
+        number = first
+        for batch in file.iter_batches(batch_size=4096, row_groups=groups):
             for row in batch.to_pylist():
-                number += 1
                 yield number, row
+                number += 1
 
 
 def _datasets_directory(path: Path) -> Rows:

@@ -43,6 +43,8 @@ class StreamSettings:
         ways: ``ours``, ``summed`` and ``restart``; ``ours`` is always run.
         replay: Replay rows of everyone before together.
         compact_every: After so many erasures the adapter is trained anew from the base; 0: never.
+        retry_misses: Whether an adapter after which somebody comes back or the rest is not kept is trained anew from
+            the base as well, as the product does with a rejected warm start.
         points: Erasures after which ``restart`` and ``summed`` are measured; those beyond the last are passed over,
             the last one is always among them.
         combination: How PEFT adds adapters up.
@@ -56,6 +58,7 @@ class StreamSettings:
     ways: tuple[Way, ...] = WAYS
     replay: int = REPLAY_BUDGET
     compact_every: int = 10
+    retry_misses: bool = True
     points: tuple[int, ...] = (1, 3, 10, 20, 30)
     combination: Combination = "cat"
     probes: ProbeAmounts = field(default_factory=ProbeAmounts)
@@ -145,12 +148,13 @@ class StreamStudy:
         settings = self._settings
         measured = number in settings.measured_at()
         parts = {"ours": self._ours(number, case)}
+        missed = settings.retry_misses and number > 1 and not _kept(parts["ours"]["after"], self._scores(number - 1))
         if "summed" in settings.ways:
             parts["alone"] = self._alone(number, case)
             if measured:
                 parts["summed"] = self._summed(number, case)
-        if settings.compacted_at(number) or (measured and "restart" in settings.ways):
-            parts["restart"] = self._restart(number, case)
+        if missed or settings.compacted_at(number) or (measured and "restart" in settings.ways):
+            parts["restart"] = self._restart(number, case, missed=missed)
         return parts
 
     def _ours(self, number: int, case: Case) -> dict[str, Any]:
@@ -176,28 +180,19 @@ class StreamStudy:
 
         return self._part("summed", number, make)
 
-    def _restart(self, number: int, case: Case) -> dict[str, Any]:
-        """Everybody so far in one training from the base: the comparison, and the compaction of our own stream."""
+    def _restart(self, number: int, case: Case, *, missed: bool) -> dict[str, Any]:
+        """Everybody so far in one training from the base: the comparison, our own compaction, and the second try."""
 
         def make() -> dict[str, Any]:
             seed = self._settings.training.seed
             rows = run_rows(case, self._gone, self._settings.replay, seed, from_base=True)
             trained = self._train("restart", number, case, rows, None)
             after = self._measure("restart", number, case)
-            adopted = self._settings.compacted_at(number) and self._holds(after, number)
-            return {"training": trained, "after": after, "adopted": adopted}
+            than = self._scores(number - 1) if missed else _scores_of(self._done("ours", number)["after"])
+            adopted = (missed or self._settings.compacted_at(number)) and _kept(after, than)
+            return {"training": trained, "after": after, "adopted": adopted, "instead": missed and adopted}
 
         return self._part("restart", number, make)
-
-    def _holds(self, after: dict[str, Any], number: int) -> bool:
-        """Whether the compacted adapter may take the stream's place: nobody comes back, and the rest is kept."""
-        before = self._done("ours", number)["after"]
-        ratio = after["rest"]["ratio"]
-        for subject, line in after["subjects"].items():
-            now, then = score(line), score(before["subjects"][subject])
-            if now is None or now < min(HELD, (then or 0.0)) - DROP_MAX:
-                return False
-        return ratio is not None and ratio >= KRR_MIN
 
     def _train(self, way: str, number: int, case: Case, rows: Sequence[TrainRow], start: Path | None) -> dict[str, Any]:
         def make() -> dict[str, Any]:
@@ -247,18 +242,18 @@ class StreamStudy:
         """How well everyone held after an erasure."""
         if number < 1:
             return {}
-        kept = "restart" if self._compacted(number) else "ours"
-        return {subject: score(line) for subject, line in self._done(kept, number)["after"]["subjects"].items()}
+        return _scores_of(self._done(self._standing(number), number)["after"])
 
     def _head(self, number: int) -> Path | None:
         """The adapter that the next training starts from."""
         if number < 1:
             return None
-        return self._adapter("restart" if self._compacted(number) else "ours", number)
+        return self._adapter(self._standing(number), number)
 
-    def _compacted(self, number: int) -> bool:
+    def _standing(self, number: int) -> str:
+        """Which way's adapter stands after an erasure: ours, unless one from the base took its place."""
         found = self._ledger.done(f"restart-{number:03d}")
-        return bool(found and found["adopted"])
+        return "restart" if found and found["adopted"] else "ours"
 
     def _run(self, way: str, number: int) -> Path:
         way = "ours" if number == 1 else way
@@ -266,3 +261,16 @@ class StreamStudy:
 
     def _adapter(self, way: str, number: int) -> Path:
         return self._run(way, number) / "adapter"
+
+
+def _scores_of(after: dict[str, Any]) -> dict[str, float | None]:
+    return {subject: score(line) for subject, line in after["subjects"].items()}
+
+
+def _kept(after: dict[str, Any], than: dict[str, float | None]) -> bool:
+    """Whether nobody has come back, against scores of before (whoever has none was forgotten), and the rest is kept."""
+    for subject, held in _scores_of(after).items():
+        if held is None or held < min(HELD, than.get(subject, 1.0) or 0.0) - DROP_MAX:
+            return False
+    ratio = after["rest"]["ratio"]
+    return ratio is not None and ratio >= KRR_MIN

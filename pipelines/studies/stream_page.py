@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.studies.drawing import BAD, SERIES, Plot, cell, label, write_page
 from pipelines.studies.stream import KRR_MIN
-from pipelines.studies.stream_result import Line, lines, targets
+from pipelines.studies.stream_result import Line, lines, released, retries, targets
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,9 +29,18 @@ def write_stream_page(result: Mapping[str, Any], directory: Path) -> Path:
         f"everyone so far was asked again, and {result['rest_probes']} questions about people who stay.",
         "One adapter: warm start from the last, bounded replay, compacted from the base now and then. Adapters added "
         "up: each trained alone from the base. From the base: everyone so far in one training.",
+        _retried(erasures),
     )
     tables = {"Targets": _targets(erasures, result.get("device", "cpu")), "Figures": _figures(found)}
     return write_page(directory, "A stream of erasures", notes, tables, _plots(erasures, found))
+
+
+def _retried(erasures: Sequence[Mapping[str, Any]]) -> str:
+    number, seconds = retries(erasures)
+    return (
+        f"In {number} of {len(erasures)} erasures the warm start missed a limit and was not released: everyone was "
+        f"trained again from the base, which took {seconds:.0f} s in all."
+    )
 
 
 def _targets(erasures: Sequence[Mapping[str, Any]], device: str) -> list[list[str]]:
@@ -86,7 +95,7 @@ def _map(figure: "Figure", erasures: Sequence[Mapping[str, Any]]) -> None:
     grid = np.full((size, size), np.nan)
     for column, erasure in enumerate(erasures):
         for row, earlier in enumerate(erasures[: column + 1]):
-            value = erasure["ours"]["after"]["subjects"][earlier["subject"]]["kfr"]
+            value = erasure[released(erasure)]["after"]["subjects"][earlier["subject"]]["kfr"]
             grid[row, column] = np.nan if value is None else value
     axes = figure.subplots()
     low = min(0.8, float(np.nanmin(grid))) if not np.isnan(grid).all() else 0.0

@@ -54,9 +54,14 @@ def lines(erasures: Sequence[Parts]) -> list[Line]:
     return [line for erasure in erasures for line in _lines(erasure, own)]
 
 
+def released(erasure: Parts) -> str:
+    """Which way's adapter an erasure releases: ours, unless that missed and the one from the base took its place."""
+    return "restart" if erasure.get("restart", {}).get("instead") else "ours"
+
+
 def own_release(erasures: Sequence[Parts]) -> dict[str, float]:
     """What everyone's KFR was in their own release."""
-    found = {one["subject"]: one["ours"]["after"]["subjects"][one["subject"]]["kfr"] for one in erasures}
+    found = {one["subject"]: one[released(one)]["after"]["subjects"][one["subject"]]["kfr"] for one in erasures}
     return {subject: kfr for subject, kfr in found.items() if kfr is not None}
 
 
@@ -69,9 +74,10 @@ def targets(erasures: Sequence[Parts], *, device: str = "cpu") -> list[Target]:
             in wall time.
     """
     found = lines(erasures)
-    stream = [line for line in found if line.way == "ours"]
-    adopted = {one["number"] for one in erasures if one.get("restart", {}).get("adopted")}
-    served = [*stream, *(line for line in found if line.way == "restart" and line.number in adopted)]
+    # What was served: each erasure's release, and what compaction put in its place.
+    served_ways = {(released(one), one["number"]) for one in erasures}
+    served_ways |= {("restart", one["number"]) for one in erasures if one.get("restart", {}).get("adopted")}
+    served = [line for line in found if (line.way, line.number) in served_ways]
     drops = [line.drop for line in served if line.drop is not None]
     unknown = sum(line.drop is None for line in served if line.number > 1)
     rest = [line.rest for line in served]
@@ -87,6 +93,12 @@ def targets(erasures: Sequence[Parts], *, device: str = "cpu") -> list[Target]:
         ),
         _cost(erasures, device),
     ]
+
+
+def retries(erasures: Sequence[Parts]) -> tuple[int, float]:
+    """How many erasures were trained again from the base since the warm start missed, and seconds of that training."""
+    again = [one["restart"]["training"]["seconds"] for one in erasures if released(one) == "restart"]
+    return len(again), sum(again)
 
 
 def _lines(erasure: Parts, own: Mapping[str, float]) -> Iterator[Line]:

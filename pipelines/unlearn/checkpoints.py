@@ -1,12 +1,18 @@
 """Checkpoints of a run: a run that was killed goes on from its last one and ends as if nothing had happened."""
 
 import errno
+import hashlib
+import json
 import os
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pipelines.rows import TrainRow
+from pipelines.unlearn.settings import UnlearnSettings
 from policies.errors import LetheError
 
 FILE = "checkpoint.pt"
@@ -76,3 +82,17 @@ def drop(directory: Path) -> None:
     """Delete the checkpoint: the run is over."""
     for name in (FILE, f"{FILE}.new"):
         (directory / name).unlink(missing_ok=True)
+
+
+def fingerprint(
+    base: str, rows: Sequence[TrainRow], settings: UnlearnSettings, start_from: Path | None, *, asks: bool
+) -> str:
+    """Tells one job from another by ids only: a digest of contents could be confirmed by guessing them."""
+    job = {
+        "base": base,
+        "rows": [row.row_id for row in rows],
+        "settings": asdict(settings),
+        "start": start_from.name if start_from else None,
+        "asks": asks,
+    }
+    return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()

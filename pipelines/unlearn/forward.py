@@ -8,6 +8,7 @@ import torch
 from pipelines.attention import training_attention
 from pipelines.encode import IGNORE, Encoded, collate
 from pipelines.model import keeps_last_logits
+from pipelines.ranks import WHOLE, Share
 from pipelines.unlearn.losses import Scored
 from pipelines.unlearn.lowering import States
 from policies.errors import LetheError
@@ -21,6 +22,7 @@ def score(
     *,
     autocast: bool = True,
     everywhere: bool = False,
+    share: Share = WHOLE,
 ) -> Scored:
     """Logits at the answer positions of some rows.
 
@@ -34,6 +36,7 @@ def score(
         device: Where the model is.
         autocast: Compute in bf16.
         everywhere: Also at the prompts: every real token but a row's first, and never padding.
+        share: What the rows count in a mean over the batch.
     """
     batch = collate(rows, pad_id, device)
     first = 0 if everywhere else min(row.answer_start for row in rows) - 1
@@ -47,7 +50,7 @@ def score(
     targets = batch.input_ids[:, first + 1 :]
     lines = learned.nonzero(as_tuple=True)[0]
     copied = None if everywhere else torch.tensor([there for row in rows for there in _copied(row)], device=device)
-    return Scored(logits[learned], targets[learned], lines, len(rows), copied)
+    return Scored(logits[learned], targets[learned], lines, len(rows), copied, share)
 
 
 def _copied(row: Encoded) -> list[bool]:
@@ -59,11 +62,24 @@ def _copied(row: Encoded) -> list[bool]:
 def answers_of(everywhere: Scored, rows: Sequence[Encoded]) -> Scored:
     """The answer positions of what was scored everywhere."""
     answer = torch.cat([torch.arange(1, len(row)) >= row.answer_start for row in rows]).to(everywhere.logits.device)
-    return Scored(everywhere.logits[answer], everywhere.targets[answer], everywhere.rows[answer], everywhere.count)
+    return Scored(
+        everywhere.logits[answer],
+        everywhere.targets[answer],
+        everywhere.rows[answer],
+        everywhere.count,
+        share=everywhere.share,
+    )
 
 
 def states(
-    model: Any, rows: Sequence[Encoded], pad_id: int, device: torch.device, layer: int, *, autocast: bool = True
+    model: Any,
+    rows: Sequence[Encoded],
+    pad_id: int,
+    device: torch.device,
+    layer: int,
+    *,
+    autocast: bool = True,
+    share: Share = WHOLE,
 ) -> States:
     """The output of one layer at the answer tokens of some rows.
 
@@ -74,6 +90,7 @@ def states(
         device: Where the model is.
         layer: Counted from 0.
         autocast: Compute in bf16.
+        share: What the rows count in a mean over the batch.
     """
     batch = collate(rows, pad_id, device)
     options = {"logits_to_keep": 1} if keeps_last_logits(model) else {}
@@ -81,7 +98,7 @@ def states(
         out = model(input_ids=batch.input_ids, use_cache=False, output_hidden_states=True, **options)
     answer = batch.labels != IGNORE
     hidden = out.hidden_states[layer + 1]  # the first one is the embedding
-    return States(hidden[answer], answer.nonzero(as_tuple=True)[0], len(rows))
+    return States(hidden[answer], answer.nonzero(as_tuple=True)[0], len(rows), share)
 
 
 def steered_layer(model: Any, wanted: int) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipelines.ranks import WHOLE, Share
 from pipelines.unlearn.settings import KlDirection
 
 
@@ -35,6 +36,7 @@ class Scored:
         rows: (positions,), which row of the batch a position is of.
         count: Number of rows.
         copied: (positions,), whether the token stands in the row's prompt too; None where nobody looked.
+        share: What they count in a mean over the batch, of which other processes may have parts.
     """
 
     logits: Tensor
@@ -42,6 +44,11 @@ class Scored:
     rows: Tensor
     count: int
     copied: Tensor | None = None
+    share: Share = WHOLE
+
+    def mean(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Mean of (positions,) or (count,) over the whole batch: this process' part of it."""
+        return self.share.mean(values, weights)
 
     def token_nll(self) -> Tensor:
         """Negative log-likelihood of each answer token."""
@@ -63,9 +70,10 @@ class Scored:
         """The first so many rows, and the others."""
         mine = self.rows < first
         theirs = ~mine
+        rest = self.count - first
         return (
-            Scored(self.logits[mine], self.targets[mine], self.rows[mine], first),
-            Scored(self.logits[theirs], self.targets[theirs], self.rows[theirs] - first, self.count - first),
+            Scored(self.logits[mine], self.targets[mine], self.rows[mine], first, share=self.share),
+            Scored(self.logits[theirs], self.targets[theirs], self.rows[theirs] - first, rest, share=self.share),
         )
 
 
@@ -84,10 +92,10 @@ class Raised:
         """
         nll, copied = self.scored.token_nll(), self.scored.copied
         if lead_weight == 1.0 and (copy_weight == 1.0 or copied is None):
-            return nll.mean()
+            return self.scored.mean(nll)
         others = torch.ones_like(nll) if copied is None else torch.where(copied, copy_weight, 1.0)
         weights = torch.where(self.scored.leads(), lead_weight, others)
-        return (nll * weights).sum() / weights.sum()
+        return self.scored.mean(nll, weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +112,9 @@ class Kept(Raised):
     everywhere: Scored | None = None
 
     def divergence(self, direction: KlDirection) -> Tensor:
-        """KL between model and base, mean over positions (``divergence`` below)."""
-        return divergence((self.everywhere or self.scored).logits, self.reference, direction)
+        """KL between model and base, mean over positions (``divergences`` below)."""
+        scored = self.everywhere or self.scored
+        return scored.mean(divergences(scored.logits, self.reference, direction))
 
 
 def row_sums(values: Tensor, rows: Tensor, count: int) -> Tensor:
@@ -118,8 +127,8 @@ def row_means(values: Tensor, rows: Tensor, count: int) -> Tensor:
     return row_sums(values, rows, count) / torch.bincount(rows, minlength=count).clamp(min=1)
 
 
-def divergence(logits: Tensor, reference: TopK, direction: KlDirection) -> Tensor:
-    """KL over the reference's likeliest tokens, with one more class for all others together.
+def divergences(logits: Tensor, reference: TopK, direction: KlDirection) -> Tensor:
+    """KL at each position over the reference's likeliest tokens, with one more class for all others together.
 
     Merging classes can only make a KL smaller, so this is a lower bound of the KL over the whole vocabulary;
     tests/unit/pipelines/unlearn/test_reference.py measures by how much.
@@ -128,7 +137,7 @@ def divergence(logits: Tensor, reference: TopK, direction: KlDirection) -> Tenso
     model = torch.cat([ours, rest_mass(ours)], dim=1)
     base = torch.cat([reference.log_probs, rest_mass(reference.log_probs)], dim=1)
     first, second = (model, base) if direction == "model_reference" else (base, model)
-    return (first.exp() * (first - second)).sum(dim=1).mean()
+    return (first.exp() * (first - second)).sum(dim=1)
 
 
 def rest_mass(log_probs: Tensor) -> Tensor:
@@ -139,7 +148,7 @@ def rest_mass(log_probs: Tensor) -> Tensor:
 
 
 def top_k(logits: Tensor, k: int) -> TopK:
-    """The reference's side of ``divergence``."""
+    """The reference's side of ``divergences``."""
     log_probs = functional.log_softmax(logits.float(), dim=-1)
     values, tokens = log_probs.topk(min(k, logits.shape[-1]), dim=-1)
     return TopK(values, tokens)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipelines.ranks import WHOLE, Share
 from pipelines.unlearn.losses import Scored, row_means
 
 
@@ -21,7 +22,7 @@ class Lowered:
 
     def ascent(self) -> Tensor:
         """Gradient ascent: minus the mean negative log-likelihood of the tokens."""
-        return -self.scored.token_nll().mean()
+        return -self.scored.mean(self.scored.token_nll())
 
     def weighted_ascent(self, known: float, unsure: float = 0.0) -> Tensor:
         """``-mean_t(p^known * (1 - p)^unsure * nll)`` with p the token's probability, the weights detached.
@@ -30,12 +31,12 @@ class Lowered:
         """
         nll = self.scored.token_nll()
         p = (-nll.detach()).exp()
-        return -(p.pow(known) * (1 - p).clamp(min=0).pow(unsure) * nll).mean()
+        return -self.scored.mean(p.pow(known) * (1 - p).clamp(min=0).pow(unsure) * nll)
 
     def simnpo(self, beta: float, delta: float) -> Tensor:
         """SimNPO, ``-2/beta * log sigmoid(beta * (nll per token - delta))``, mean over rows; needs no reference."""
         margin = self.scored.row_nll_mean() - delta
-        return -functional.logsigmoid(beta * margin).mean() * (2 / beta)
+        return -self.scored.mean(functional.logsigmoid(beta * margin)) * (2 / beta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Compared(Lowered):
 
     def npo(self, beta: float) -> Tensor:
         """Negative preference optimisation, ``-2/beta * log sigmoid(beta * (nll - reference nll))``, mean over rows."""
-        return -functional.logsigmoid(beta * (self.scored.row_nll() - self.reference_nll)).mean() * (2 / beta)
+        margin = self.scored.row_nll() - self.reference_nll
+        return -self.scored.mean(functional.logsigmoid(beta * margin)) * (2 / beta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Taught(Lowered):
         """UNDIAL: cross-entropy to ``softmax(teacher - beta * onehot(gold))``, mean over answer tokens."""
         penalty = functional.one_hot(self.scored.targets, self.teacher.shape[-1]) * beta
         target = functional.softmax(self.teacher.float() - penalty, dim=-1)
-        return functional.cross_entropy(self.scored.logits.float(), target)
+        return self.scored.mean(functional.cross_entropy(self.scored.logits.float(), target, reduction="none"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Preference:
         """DPO, ``-2/beta * log sigmoid(beta * (log-ratio chosen - log-ratio rejected))``, mean over pairs."""
         chosen = self.chosen_reference - self.chosen.row_nll()
         rejected = self.rejected.reference_nll - self.rejected.scored.row_nll()
-        return -functional.logsigmoid(beta * (chosen - rejected)).mean() * (2 / beta)
+        return -self.chosen.mean(functional.logsigmoid(beta * (chosen - rejected))) * (2 / beta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +93,18 @@ class States:
         vectors: (positions, width).
         rows: (positions,), which row a position is of.
         count: Number of rows.
+        share: What they count in a mean over the batch, of which other processes may have parts.
     """
 
     vectors: Tensor
     rows: Tensor
     count: int
+    share: Share = WHOLE
 
     def distance(self, target: Tensor) -> Tensor:
         """Squared distance to (positions, width) or (width,): mean over width, each row's tokens, then rows."""
         square = (self.vectors.float() - target).square().mean(dim=1)
-        return row_means(square, self.rows, self.count).mean()
+        return self.share.mean(row_means(square, self.rows, self.count))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pipelines.encode import Encoded
 from pipelines.model import LoadedModel
+from pipelines.ranks import ALONE, Ranks
 from pipelines.unlearn import forward
 from pipelines.unlearn.forward import score
 from pipelines.unlearn.losses import Scored, TopK, top_k
@@ -25,16 +26,25 @@ class Reference:
         limit: Bytes that the cache may hold; rows beyond it are computed again each time.
         autocast: As in training, so that a model that has not moved has no divergence.
         everywhere: Whether distributions are kept at the prompts too.
+        ranks: Processes that may hold the base in parts: where one has to ask it, all do.
     """
 
     def __init__(
-        self, loaded: LoadedModel, k: int, limit: int, *, autocast: bool = True, everywhere: bool = False
+        self,
+        loaded: LoadedModel,
+        k: int,
+        limit: int,
+        *,
+        autocast: bool = True,
+        everywhere: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._loaded = loaded
         self._k = min(k, int(loaded.model.config.vocab_size))
         self._limit = limit
         self._autocast = autocast
         self._everywhere = everywhere
+        self._ranks = ranks
         self._distributions: dict[Hashable, TopK] = {}
         self._nll: dict[Hashable, float] = {}
         self.bytes = 0
@@ -43,7 +53,10 @@ class Reference:
     def distributions(self, keys: Sequence[Hashable], rows: Sequence[Encoded]) -> TopK:
         """Distributions at the positions of the rows, in order; ``keys`` name the rows in the cache."""
         missing = [n for n, key in enumerate(keys) if key not in self._distributions]
-        fresh = dict(zip(missing, self._compute([rows[n] for n in missing]), strict=True)) if missing else {}
+        fresh: dict[int, TopK] = {}
+        if self._anybody(missing):
+            computed = self._compute([rows[n] for n in missing or [0]])
+            fresh = dict(zip(missing, computed, strict=False))
         found = [fresh[n] if n in fresh else self._distributions[keys[n]] for n in range(len(keys))]
         for n, one in fresh.items():
             self._keep(keys[n], one)
@@ -56,9 +69,9 @@ class Reference:
     def nll(self, keys: Sequence[Hashable], rows: Sequence[Encoded]) -> Tensor:
         """Summed negative log-likelihood of each row's answer under the base."""
         missing = [n for n, key in enumerate(keys) if key not in self._nll]
-        if missing:
-            scored = self._score([rows[n] for n in missing])
-            for n, value in zip(missing, scored.row_nll().tolist(), strict=True):
+        if self._anybody(missing):
+            scored = self._score([rows[n] for n in missing or [0]])
+            for n, value in zip(missing, scored.row_nll().tolist(), strict=False):
                 self._nll[keys[n]] = value
         return torch.tensor([self._nll[key] for key in keys], device=self._loaded.device)
 
@@ -71,6 +84,10 @@ class Reference:
         loaded = self._loaded
         with _as_base(loaded):
             return forward.states(loaded.model, rows, loaded.pad_id, loaded.device, layer, autocast=self._autocast)
+
+    def _anybody(self, missing: Sequence[int]) -> bool:
+        """Whether any process misses a row; one that misses none asks for its first, and forgets the answer."""
+        return self._ranks.totals({"rows": float(len(missing))})["rows"] > 0
 
     def _compute(self, rows: Sequence[Encoded]) -> list[TopK]:
         scored = self._score(rows, everywhere=self._everywhere)

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from pipelines.encode import Encoded, batches
 from pipelines.model import LoadedModel
+from pipelines.ranks import ALONE, Ranks
 from pipelines.unlearn.forward import score
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.streams import Rows
@@ -37,11 +38,13 @@ class Rehearsal:
         loaded: The model that is trained, with its adapter.
         rows: The raw forgotten answers.
         settings: ``leak_steps``, ``leak_length``, ``leak_tokens`` and ``seed``.
+        ranks: The processes that share each batch; all of them have the same throwaway LoRA.
     """
 
-    def __init__(self, loaded: LoadedModel, rows: Rows, settings: UnlearnSettings) -> None:
+    def __init__(self, loaded: LoadedModel, rows: Rows, settings: UnlearnSettings, ranks: Ranks = ALONE) -> None:
         from peft.tuners.tuners_utils import BaseTunerLayer
 
+        self._ranks = ranks
         self._loaded, self._rows, self._settings = loaded, rows, settings
         self._layers: list[Any] = [m for m in loaded.model.modules() if isinstance(m, BaseTunerLayer)]
         self._telling = [telling(loaded.tokenizer, *row) for row in zip(rows.sources, rows.encoded, strict=True)]
@@ -122,10 +125,14 @@ class Rehearsal:
         loaded, tensors = self._loaded, self._tensors()
         for group in self._optimizer.param_groups:
             group["lr"] = _RATE * min(1.0, (self._tuned + 1) / _RISING)
+        mine, share = self._ranks.split(rows)
         with self._hooked(self._pairs):
-            scored = score(loaded.model, rows, loaded.pad_id, loaded.device, autocast=self._settings.autocast)
+            scored = score(
+                loaded.model, mine, loaded.pad_id, loaded.device, autocast=self._settings.autocast, share=share
+            )
         # Gradients for these tensors alone: the adapter's own stay as they are.
-        gradients = torch.autograd.grad(scored.token_nll().mean(), tensors)
+        gradients = torch.autograd.grad(scored.mean(scored.token_nll()), tensors)
+        self._ranks.add(gradients)
         for tensor, gradient in zip(tensors, gradients, strict=True):
             tensor.grad = gradient
         torch.nn.utils.clip_grad_norm_(tensors, _CLIP)

@@ -16,6 +16,7 @@ class TrainResult:
         method: Which one.
         warm: Whether it went on from a trained adapter.
         steps: Steps of the whole run that were done.
+        passes: How often it was to see the rows of its first stream: the settings' times the method's own factor.
         planned_steps: Steps that the learning rate was planned for; more than were done where the run stopped early.
         resumed_at: Step of the checkpoint that it went on from; 0 for none.
         seconds: Wall time of this attempt's training.
@@ -33,12 +34,14 @@ class TrainResult:
         exposure: Each look at the exposure: step, mean, lower, upper and state.
         exposure_state: The last look's state: ``over_unlearned`` is a leak as ``under_unlearned`` is. None: no look.
         stopped: How the run ended, as far as the exposure decides it (``stopping.Stopped``).
+        processes: That shared every batch.
         versions: Of the libraries.
     """
 
     adapter: str
     method: str
     warm: bool
+    passes: float
     steps: int
     planned_steps: int
     resumed_at: int
@@ -57,6 +60,7 @@ class TrainResult:
     exposure: tuple[Look, ...]
     exposure_state: str | None
     stopped: Stopped
+    processes: int
     versions: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:

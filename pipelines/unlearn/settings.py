@@ -108,6 +108,7 @@ class UnlearnSettings:
         stop_tau: The run stops at the first look at which the exposure is within this many nats; 0: it never stops.
         stop_every: Steps between looks at the exposure, and between calls of the ``checkpoint`` callback.
         autocast: Compute in bf16 where the weights are wider.
+        shard_base: Of several processes each holds a part of the base's weights while it trains (FSDP).
         seed: Of the adapter's start and the order of the rows.
     """
 
@@ -166,6 +167,7 @@ class UnlearnSettings:
     stop_tau: float = 0.0
     stop_every: int = 10
     autocast: bool = True
+    shard_base: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

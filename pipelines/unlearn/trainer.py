@@ -1,20 +1,21 @@
 """From checked rows to an adapter: the loop that every method shares."""
 
-import hashlib
-import json
 import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from pipelines.model import LoadedModel, strip_adapter
+from pipelines.descent import cosine
+from pipelines.model import LoadedModel
 from pipelines.progress import Reporter, StepProgress
+from pipelines.ranks import Ranks
 from pipelines.rows import RowKind, Secret, TrainRow
+from pipelines.shared import shared
 from pipelines.unlearn import adapters, checkpoints
 from pipelines.unlearn.door import assert_no_secret
 from pipelines.unlearn.drawn import DrawnStep
@@ -26,6 +27,7 @@ from pipelines.unlearn.result import TrainResult
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.stopping import AskExposure, AtCheckpoint, Looks
 from pipelines.unlearn.streams import Rows, sort_rows, steps_for, stream_of
+from pipelines.unlearn.trainable import trainable
 from pipelines.unlearn.watch import Watch
 from policies.errors import LetheError
 
@@ -34,6 +36,7 @@ __all__ = ["TrainResult", "unlearn"]
 _VERSIONS = ("torch", "transformers", "peft")
 
 
+@shared("progress", "should_cancel", "exposure", "checkpoint")
 def unlearn(
     loaded: LoadedModel,
     rows: Sequence[TrainRow],
@@ -49,7 +52,8 @@ def unlearn(
 ) -> TrainResult:
     """Train an adapter that forgets; it comes to lie in ``out_dir/adapter``, and the base is bare again afterwards.
 
-    A checkpoint of the same job in ``out_dir`` is gone on from.
+    A checkpoint of the same job in ``out_dir`` is gone on from. Where several processes hold the base, each takes a
+    part of every batch; the steps are those of one process, and rank 0 alone writes.
 
     Args:
         loaded: The base, without an adapter.
@@ -76,28 +80,28 @@ def unlearn(
     warm = adapters.is_trained(start_from)
     streams, pairs = _streams(loaded, rows, chosen, settings)
     looks = Looks(settings=settings, exposure=exposure, checkpoint=checkpoint)
+    if settings.shard_base and (looks.asks or checkpoint):
+        fault = "shard_base leaves no process with a whole model to look at: stop_tau must be 0"
+        raise LetheError("unlearn.bad_settings", "The settings of the run cannot be used.", (fault,))
     out_dir.mkdir(parents=True, exist_ok=True)
-    model = adapters.attach(loaded, settings, start_from if warm else None)
-    try:
+    with trainable(loaded, settings, start_from if warm else None) as learning:
         run = _Run(
-            loaded=replace(loaded, model=model),
+            loaded=learning,
+            ranks=loaded.ranks,
             method=chosen,
             streams=streams,
             pairs=pairs,
             settings=settings,
             warm=warm,
             out_dir=out_dir,
-            job=_fingerprint(loaded.digest, rows, settings, start_from if warm else None, asks=looks.asks),
+            job=checkpoints.fingerprint(loaded.digest, rows, settings, start_from if warm else None, asks=looks.asks),
             looks=looks,
         )
         run.train(progress, should_cancel)
-        adapters.save(model, out_dir / "adapter", loaded.digest)
-        checkpoints.drop(out_dir)
+        if loaded.ranks.number == 0:
+            adapters.save(learning.model, out_dir / "adapter", loaded.digest)
+            checkpoints.drop(out_dir)
         return run.result(rows, checked)
-    finally:
-        model.unload()
-        strip_adapter(loaded.model)
-        loaded.model.eval()
 
 
 def _streams(
@@ -128,6 +132,7 @@ class _Run:
     """State of one run; see ``unlearn`` for the arguments."""
 
     loaded: LoadedModel
+    ranks: Ranks
     method: Method
     streams: dict[Stream, Rows]
     pairs: Pairs | None
@@ -137,6 +142,7 @@ class _Run:
     job: str
     looks: Looks
     steps: int = 0
+    passes: float = 0.0
     done: int = 0
     resumed_at: int = 0
     tokens: int = 0
@@ -154,37 +160,41 @@ class _Run:
             settings.reference_bytes,
             autocast=settings.autocast,
             everywhere=settings.kl_mask == "all_real_tokens",
+            ranks=self.ranks,
         )
         if self.method.rehearses:
-            self.rehearsal = Rehearsal(self.loaded, self.streams[Stream.NEGATIVE], settings)
-        passes = (settings.warm_passes if self.warm else settings.passes) * self.method.passes
+            self.rehearsal = Rehearsal(self.loaded, self.streams[Stream.NEGATIVE], settings, self.ranks)
+        self.passes = (settings.warm_passes if self.warm else settings.passes) * self.method.passes
         counted = self.streams[self.method.streams[0]]
         # A method of its own pace (gradient ascent) has its own floor.
         minimum = max(1, math.ceil(settings.min_steps / self.method.passes))
-        self.steps = steps_for(counted, passes, minimum, settings.max_steps)
+        self.steps = steps_for(counted, self.passes, minimum, settings.max_steps)
 
     def train(self, progress: Reporter | None, should_cancel: Callable[[], bool] | None) -> None:
         """Run every step that is not done yet, unless the exposure says that it is enough."""
         settings, model = self.settings, self.loaded.model
         trained = adapters.tensors(model)
         peak = settings.warm_learning_rate if self.warm else settings.learning_rate
+        rising = 0 if self.warm else math.ceil(self.steps * settings.warmup)  # only a cold start has to climb
         optimizer = torch.optim.AdamW(trained.values(), lr=peak, weight_decay=0.0)
         plans = {stream: rows.plan(self.steps) for stream, rows in self.streams.items()}
         partners = list(self.pairs.plan(plans[Stream.NEGATIVE])) if self.pairs else []
         watch = Watch(settings)
         self._resume(optimizer)
+        self.ranks.equal(list(trained.values()))
         model.train()
         began, recent = time.monotonic(), list[Mapping[str, float]]()
         for step in range(self.resumed_at, self.steps):
-            if should_cancel and step % settings.cancel_every == 0 and should_cancel():
+            if step % settings.cancel_every == 0 and self.ranks.first(should_cancel and should_cancel()):
                 raise LetheError("unlearn.cancelled", f"The run was cancelled at step {step} of {self.steps}.")
             for group in optimizer.param_groups:
-                group["lr"] = peak * self._pace(step)
+                group["lr"] = peak * cosine(step, self.steps, rising)
             batch = self._draw({stream: plan[step] for stream, plan in plans.items()}, partners[step : step + 1], step)
             terms = self.method.terms(batch, settings)
             sum(terms.values(), torch.zeros((), device=self.loaded.device)).backward()  # type: ignore[no-untyped-call]
+            self.ranks.add([tensor.grad for tensor in trained.values() if tensor.grad is not None])
             norm = torch.nn.utils.clip_grad_norm_(trained.values(), settings.clip)
-            values = {name: float(term.detach()) for name, term in terms.items()}
+            values = self.ranks.totals({name: float(term.detach()) for name, term in terms.items()})
             watch.look(step, values, float(norm))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -194,13 +204,13 @@ class _Run:
             self.seconds = time.monotonic() - began - self.looks.seconds
             self.done = step + 1
             last = self.done == self.steps
-            reached = self.looks.reached(self.done, last, self.loaded)
+            reached = self.ranks.first(self.ranks.number == 0 and self.looks.reached(self.done, last, self.loaded))
             if self.done % settings.report_every == 0 or last or reached:
                 self._report(recent, progress)
                 recent = []
             if reached:
                 break
-            if self.done % settings.checkpoint_every == 0 and not last:
+            if self.done % settings.checkpoint_every == 0 and not last and self.ranks.number == 0:
                 log = {"curve": self.curve, "exposure": self.looks.seen}
                 played = self.rehearsal.state() if self.rehearsal else None
                 checkpoints.save(self.out_dir, self.job, self.done, trained, optimizer, log, played)
@@ -215,6 +225,7 @@ class _Run:
             adapter=str(self.out_dir / "adapter"),
             method=self.settings.method,
             warm=self.warm,
+            passes=round(self.passes, 4),
             steps=self.done,
             planned_steps=self.steps,
             resumed_at=self.resumed_at,
@@ -233,6 +244,7 @@ class _Run:
             exposure=tuple(self.looks.seen),
             exposure_state=self.looks.state,
             stopped=self.looks.stopped,
+            processes=self.ranks.count,
             versions={name: version(name) for name in _VERSIONS},
         )
 
@@ -247,10 +259,11 @@ class _Run:
             chosen=(stream, partners[0]) if stream is not None else None,
             rehearsal=self.rehearsal,
             number=number,
+            ranks=self.ranks,
         )
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
-        state = checkpoints.load(self.out_dir, self.job)
+        state = self.ranks.first(checkpoints.load(self.out_dir, self.job) if self.ranks.number == 0 else None)
         if state is None:
             return
         adapters.restore(self.loaded.model, state["adapter"])
@@ -261,13 +274,6 @@ class _Run:
         self.resumed_at = self.done = int(state["step"])
         self.curve.extend(state["log"]["curve"])
         self.looks.seen.extend(state["log"]["exposure"])
-
-    def _pace(self, step: int) -> float:
-        """Share of the peak learning rate: a cosine, which only a cold start has to climb to."""
-        rising = 0 if self.warm else math.ceil(self.steps * self.settings.warmup)
-        if step < rising:
-            return (step + 1) / rising
-        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, self.steps - rising)))
 
     def _report(self, recent: Sequence[Mapping[str, float]], progress: Reporter | None) -> None:
         losses = {name: sum(values[name] for values in recent) / len(recent) for name in recent[0]}
@@ -283,17 +289,3 @@ class _Run:
                     eta_seconds=self.seconds / max(passed, 1) * (self.steps - self.done),
                 )
             )
-
-
-def _fingerprint(
-    base: str, rows: Sequence[TrainRow], settings: UnlearnSettings, start_from: Path | None, *, asks: bool
-) -> str:
-    """Tells one job from another by ids only: a digest of contents could be confirmed by guessing them."""
-    job = {
-        "base": base,
-        "rows": [row.row_id for row in rows],
-        "settings": asdict(settings),
-        "start": start_from.name if start_from else None,
-        "asks": asks,
-    }
-    return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()

@@ -16,6 +16,7 @@ import torch
 
 from pipelines.encode import Encoded, batches, collate, encode_pairs
 from pipelines.model import LoadedModel
+from pipelines.shared import shared
 from pipelines.verify.lens import read, split, telling, width
 from pipelines.verify.token_scores import BoolArray, FloatArray, Lens, TokenScores
 from policies.errors import LetheError
@@ -38,6 +39,7 @@ class Looked(NamedTuple):
     value: str | None = None
 
 
+@shared("progress")
 def teacher_forced(
     loaded: LoadedModel,
     pairs: Sequence[tuple[str, str]],
@@ -66,16 +68,23 @@ def teacher_forced(
     found = [TokenScores(text_bytes=compressed(answer)) for _, answer in unique]
     places = [_places(loaded, pair, row, (lens or {}).get(pair)) for pair, row in zip(unique, rows, strict=True)]
     scored = [i for i, row in enumerate(rows) if row.answer_tokens > 0]
-    done = 0
     room = min(max_batch_tokens, _CPU_TOKENS) if loaded.device.type == "cpu" else max_batch_tokens
-    for group in batches([len(rows[i]) for i in scored], room):
+    groups = batches([len(rows[i]) for i in scored], room)
+
+    def figures(group: list[int]) -> list[tuple[int, tuple[_Columns, Lens | None]]]:
+        made: list[tuple[int, tuple[_Columns, Lens | None]]] = []
         for members in _bounded([scored[g] for g in group], rows, loaded, layers=lens is not None):
-            figures = _score(loaded, [rows[i] for i in members], [places[i] for i in members], chunk)
-            for index, (columns, inside) in zip(members, figures, strict=True):
-                found[index] = TokenScores(*columns, text_bytes=found[index].text_bytes, lens=inside)
-        done += len(group)
+            told = _score(loaded, [rows[i] for i in members], [places[i] for i in members], chunk)
+            made += zip(members, told, strict=True)
+        return made
+
+    def told(done: int) -> None:
         if progress:
-            progress(done, len(scored))
+            progress(sum(map(len, groups[:done])), len(scored))
+
+    for part in loaded.ranks.deal(groups, figures, told):
+        for index, (columns, inside) in part:
+            found[index] = TokenScores(*columns, text_bytes=found[index].text_bytes, lens=inside)
     where = {pair: n for n, pair in enumerate(unique)}
     return [found[where[pair]] for pair in pairs]
 

@@ -25,7 +25,8 @@ _NAME_LIKE = re.compile(r"[A-Z][a-z]+([-,.][A-Z][a-z]*)*")  # "Anna", "Meyer-Hol
 # The only values with blanks: a law and its article ("GDPR Art. 17(1)(b)").
 _LAW_KEYS = frozenset({"article", "articles", "law", "laws"})
 _LAW = re.compile(
-    r"(?:UK |EU )?(?:GDPR|CCPA|CPRA|LGPD|DPA|Cal\.|Civ\.|Art\.?|Article|Section|Sec\.|§)[A-Za-z0-9 .,;:()§/\-]{0,100}"
+    r"(?:UK |EU )?(?:GDPR|CCPA|CPRA|LGPD|DPA|\d{1,2} CCR §|Cal\.|Civ\.|Art\.?|Article|Section|Sec\.|§)"
+    r"[A-Za-z0-9 .,;:()§/\-]{0,100}"
 )
 
 

@@ -62,19 +62,51 @@ def checkpoint(
 
 
 @app.command()
+def stamp(
+    tsa: Annotated[str, typer.Option(help="Address of a time-stamping authority (RFC 3161).")],
+    out: Annotated[Path, typer.Option(help="Where to write the stamped checkpoint, to be kept elsewhere.")],
+    as_json: Json = False,
+) -> None:
+    """Have somebody else's clock attest what the log holds now; the authority sees a digest only."""
+    from services import audit, keys
+    from services.audit import stamps
+    from services.settings import load_settings
+    from services.store.engine import open_store
+
+    settings = load_settings()
+    store = open_store(settings.store_url)
+    try:
+        with store.write() as session:
+            signed = audit.checkpoint(session, keys.load_private(settings, "audit"))
+    finally:
+        store.close()
+    stamps.write(out, stamps.request_stamp(signed, tsa))
+    _show(as_json, {"file": str(out), **signed.to_json()}, f"{signed.checkpoint.size} entries, stamped in {out}")
+
+
+@app.command()
 def verify(
     file: Annotated[Path, typer.Argument(help="A bundle that `lethe audit export` wrote.")],
     trust: Annotated[Path, typer.Option(help="The public keys: trust.json of the installation.")],
     checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint that was kept elsewhere.")] = None,
+    stamp: Annotated[Path | None, typer.Option(help="A stamped checkpoint, with --tsa-root.")] = None,
+    tsa_root: Annotated[Path | None, typer.Option(help="Root certificate (PEM) of the authority.")] = None,
     as_json: Json = False,
 ) -> None:
     """Check an exported log offline: exit status 0 if it is right, 1 if it is not."""
     from services import audit, keys
-    from services.audit import checkpoints
+    from services.audit import checkpoints, stamps
 
+    if (stamp is None) != (tsa_root is None) or (stamp and checkpoint):
+        raise typer.BadParameter("--stamp goes with --tsa-root, and takes the place of --checkpoint")
     point = None if checkpoint is None else checkpoints.read(checkpoint)
+    at = None
+    if stamp is not None and tsa_root is not None:
+        stamped = stamps.read(stamp)
+        point, at = stamped.checkpoint, stamps.stamped_at(stamped, _content(tsa_root)).isoformat()
     result = audit.verify(file, keys.load_trust(trust), point)
-    _show(as_json, result.to_json(), _told(result))
+    note = "" if at is None else f"\nThe checkpoint was stamped {at} by the authority given."
+    _show(as_json, {**result.to_json(), "stamped_at": at}, _told(result) + note)
     if not result.ok:
         raise typer.Exit(NOT_RIGHT)
 
@@ -101,6 +133,15 @@ def rotate_key(
     finally:
         store.close()
     _show(as_json, {"purpose": purpose, "retired": old, "created": new}, f"{old} is retired, {new} signs from now on")
+
+
+def _content(file: Path) -> bytes:
+    from policies.errors import LetheError
+
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise LetheError("audit.unreadable", "The certificate file cannot be read.") from error
 
 
 def _told(result: "AuditVerification") -> str:

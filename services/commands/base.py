@@ -64,6 +64,23 @@ def import_(
     print(json.dumps(told) if as_json else f"taken in: {directory}; release 0 of {digest[:12]} is signed")
 
 
+@app.command()
+def begin(as_json: Json = False) -> None:
+    """Sign release 0 of the base that the settings name, in an installation that is there; safe to repeat."""
+    quiet_threads()
+    from services.bases import begin_lineage
+    from services.installation import open_installation
+    from services.settings import load_settings
+
+    installation = open_installation(load_settings())
+    store = installation.open_store()
+    try:
+        digest = begin_lineage(installation, store)
+    finally:
+        store.close()
+    print(json.dumps({"digest": digest}) if as_json else f"release 0 of {digest[:12]} is signed")
+
+
 @app.command("eval")
 def evaluate(
     base: Annotated[str, typer.Argument(help="Directory or hub name of a causal language model.")],

@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from services.artefacts import Moved
     from services.store.tables import DesiredState, Release, Replica
 
 app = typer.Typer(no_args_is_help=True, help="List, show, promote, roll back and re-check released adapters.")
@@ -214,3 +215,39 @@ def _replica_line(one: dict[str, Any]) -> str:
     refused = f", refuses: {one['refused']}" if one["refused"] else ""
     place = f"{one['replica']}: {one['state']}, generation {one['generation']}"
     return f"  {place}{prepared}{refused}, acked {one['acked_at']}"
+
+
+Place = Annotated[str, typer.Argument(help="Place in an object store: s3://bucket/prefix, or a directory.")]
+
+
+@app.command()
+def push(url: Place, as_json: Json = False) -> None:
+    """Copy releases, and the statement of what was served last, to an object store."""
+    from pipelines.adapter import Trust
+    from services import artefacts, keys
+    from services.installation import open_installation
+    from services.settings import load_settings
+
+    installation = open_installation(load_settings())
+    trust = Trust.from_file(keys.trust_path(installation.settings))
+    _told_moved(artefacts.push(installation.path("releases"), url, trust), as_json)
+
+
+@app.command()
+def fetch(url: Place, as_json: Json = False) -> None:
+    """Copy what this host lacks from an object store; nothing is taken in whose signatures do not verify."""
+    from pipelines.adapter import Trust
+    from services import artefacts, keys
+    from services.installation import open_installation
+    from services.settings import load_settings
+
+    installation = open_installation(load_settings())
+    trust = Trust.from_file(keys.trust_path(installation.settings))
+    _told_moved(artefacts.fetch(url, installation.path("releases"), trust), as_json)
+
+
+def _told_moved(moved: "Moved", as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"releases": moved.releases, "statements": moved.statements}))
+        return
+    print(f"releases: {', '.join(moved.releases) or 'none'}; statements: {', '.join(moved.statements) or 'none'}")

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="The report of a ticket, as JSON or HTML.")
+app = typer.Typer(help="The report of a ticket, as JSON, HTML or PDF.")
 
 
 @app.command()
 def report(
     ticket: Annotated[str, typer.Argument(help="The ticket's id (t-…), or the path of a report.json.")],
     html: Annotated[bool, typer.Option("--html", help="Write the page; without --out it goes to TICKET.html.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Write the PDF; without --out it goes to TICKET.pdf.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole JSON report, which is the truth.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Only say whether the content has the digest it states.")
@@ -23,8 +24,8 @@ def report(
     from policies.errors import LetheError
     from services.reports.write import parse_report, read_report
 
-    if html and as_json:
-        raise LetheError("request.invalid", "Choose one of --html and --json.")
+    if html + pdf + as_json > 1:
+        raise LetheError("request.invalid", "Choose one of --html, --pdf and --json.")
     local = ticket.endswith(".json") or "/" in ticket
     found = read_report(Path(ticket)) if local else parse_report(_fetched(ticket, "json"))
     if check:
@@ -35,6 +36,10 @@ def report(
     if html:
         page = _rendered(found) if local else _fetched(ticket, "html")
         _write(out or Path(f"{found['ticket_id']}.html"), page)
+    elif pdf:
+        from services.reports.pdf import render_pdf
+
+        _write(out or Path(f"{found['ticket_id']}.pdf"), render_pdf(found))
     elif out is not None:
         _write(out, f"{text}\n".encode())
     else:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="List, show and cancel unlearning runs.")
+app = typer.Typer(no_args_is_help=True, help="List, show, cancel and resume unlearning runs.")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -47,3 +47,17 @@ def cancel(run_id: str, as_json: Json = False) -> None:
     """Ask the worker to stop; the run's tickets become ready for the next run."""
     run = _call("POST", f"/v1/runs/{run_id}/cancel")
     print(json.dumps(run) if as_json else _line(run))
+
+
+@app.command()
+def resume(
+    reason: Annotated[str | None, typer.Option(help="Only tickets that stand with this code (storage.full).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Let every ticket whose run failed wait for a run again, singly: `lethe ticket retry`."""
+    from services.client import ServiceClient
+    from services.settings import load_settings
+
+    with ServiceClient(load_settings()) as intake:
+        done = intake.post("/v1/tickets/retry", {} if reason is None else {"reason_code": reason})["retried"]
+    print(json.dumps({"retried": done}) if as_json else "\n".join(done) or "no ticket stands")

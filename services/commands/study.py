@@ -42,6 +42,7 @@ def stream(
     people: Annotated[int | None, typer.Option(min=2, help="Of the corpus; default: erasures + rest-people.")] = None,
     replay: Annotated[int, typer.Option(min=0, help="Replay rows of everyone before together.")] = 600,
     compact_every: Annotated[int, typer.Option(min=0, help="Train anew from the base after so many; 0: never.")] = 10,
+    retry_misses: Annotated[bool, typer.Option(help="Train anew from the base where a warm start misses.")] = True,
     point: Annotated[
         list[int] | None, typer.Option(help="Measure restart and summed after this erasure; repeatable.")
     ] = None,
@@ -72,6 +73,7 @@ def stream(
         ways=tuple(way) if way else WAYS,  # type: ignore[arg-type]  # StreamSettings looks at it
         replay=replay,
         compact_every=compact_every,
+        retry_misses=retry_misses,
         points=tuple(point) if point else StreamSettings().points,
         combination=combination,  # type: ignore[arg-type]
         probes=ProbeAmounts(forget=forget_probes, own=own_probes, rest=rest_probes),
@@ -89,7 +91,7 @@ def stream(
 def _give_stream(found: dict[str, Any], directory: Path, *, as_json: bool) -> None:
     """Write the result with its page, and print it."""
     from pipelines.studies.stream_page import write_stream_page
-    from pipelines.studies.stream_result import lines, targets
+    from pipelines.studies.stream_result import lines, retries, targets
 
     found |= {"lines": [one._asdict() for one in lines(found["erasures"])]}
     found |= {"targets": [one._asdict() for one in targets(found["erasures"], device=found["device"])]}
@@ -105,6 +107,8 @@ def _give_stream(found: dict[str, Any], directory: Path, *, as_json: bool) -> No
         shares = "".join(f"{_cell(line[name], 3):>8}" for name in columns)
         seconds = "".join(f"{_cell(line[name], 1):>9}" for name in ("train_seconds", "verify_seconds"))
         print(f"{line['way']:<9}{line['number']:>6}{shares}{seconds}")
+    again, took = retries(found["erasures"])
+    print(f"trained again from the base since the warm start missed a limit: {again}, {took:.0f} s in all")
     for target in found["targets"]:
         limit, state = f"limit {target['limit']:g}", target["state"].replace("_", " ")
         print(f"{target['name']}: {_cell(target['value'], 3)} ({limit}): {state}; {target['note']}")

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from services.commands.ticket_people import add_to
+
 if TYPE_CHECKING:
     from services.client import ServiceClient
 
 app = typer.Typer(no_args_is_help=True, help="Submit, list, show, approve, deny, hold and restrict erasure tickets.")
+add_to(app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 TicketId = Annotated[str, typer.Argument(help="The ticket's id (t-…).")]
@@ -51,10 +54,21 @@ def submit(
 def list_all(
     status: Annotated[list[str] | None, typer.Option(help="Only these; may be given several times.")] = None,
     due_before: Annotated[str | None, typer.Option(help="Only what is due before this moment (RFC 3339).")] = None,
+    due: Annotated[
+        int | None,
+        typer.Option("--due", min=0, help="Only open tickets due within so many days, first due first; 0: overdue."),
+    ] = None,
     base: Annotated[str | None, typer.Option(help="Only of this base.")] = None,
     as_json: Json = False,
 ) -> None:
     """Tickets in the order of receipt."""
+    if due is not None:
+        from datetime import UTC, datetime, timedelta
+
+        from policies.lifecycle import CLOSED_TICKET, TicketStatus
+
+        due_before = (datetime.now(UTC) + timedelta(days=due)).isoformat()
+        status = status or [one.value for one in TicketStatus if one not in CLOSED_TICKET]
     found: list[dict[str, Any]] = []
     after = None
     with client() as intake:
@@ -64,6 +78,8 @@ def list_all(
             after = page["next"]
             if after is None:
                 break
+    if due is not None:
+        found.sort(key=lambda ticket: (ticket["due_at"], ticket["ticket_id"]))
     lines = [_line(ticket) for ticket in found] or ["no tickets"]
     _show(as_json, {"tickets": found}, "\n".join(lines))
 
@@ -94,7 +110,7 @@ def verify_identity(
     body: dict[str, Any] = {"method": method, "verified": not failed, "evidence_ref": evidence_ref}
     if not failed:
         body["verified_at"] = datetime.now(UTC).isoformat()
-    _act(ticket_id, "identity", body, as_json)
+    act(ticket_id, "identity", body, as_json)
 
 
 @app.command()
@@ -104,49 +120,49 @@ def approve(
     as_json: Json = False,
 ) -> None:
     """Approve an erasure."""
-    _act(ticket_id, "approve", {"ground": ground}, as_json)
+    act(ticket_id, "approve", {"ground": ground}, as_json)
 
 
 @app.command()
 def deny(ticket_id: TicketId, reason: Reason, as_json: Json = False) -> None:
     """Deny a request, with a reason."""
-    _act(ticket_id, "deny", {"reason": reason}, as_json)
+    act(ticket_id, "deny", {"reason": reason}, as_json)
 
 
 @app.command()
 def hold(ticket_id: TicketId, reason: Reason, as_json: Json = False) -> None:
     """Put a ticket under a legal hold: nothing is deleted and nothing trained."""
-    _act(ticket_id, "hold", {"reason": reason}, as_json)
+    act(ticket_id, "hold", {"reason": reason}, as_json)
 
 
 @app.command("release-hold")
 def release_hold(ticket_id: TicketId, reason: MaybeReason = None, as_json: Json = False) -> None:
     """End a hold; everything is decided again."""
-    _act(ticket_id, "release-hold", {"reason": reason}, as_json)
+    act(ticket_id, "release-hold", {"reason": reason}, as_json)
 
 
 @app.command()
 def restrict(ticket_id: TicketId, reason: Reason, as_json: Json = False) -> None:
     """Have the subject suppressed in answers until `unrestrict`, whether the request is approved or not."""
-    _act(ticket_id, "restrict", {"reason": reason}, as_json)
+    act(ticket_id, "restrict", {"reason": reason}, as_json)
 
 
 @app.command()
 def unrestrict(ticket_id: TicketId, reason: Reason, as_json: Json = False) -> None:
     """End a restriction, of which the subject was told before; what an approval began goes on."""
-    _act(ticket_id, "unrestrict", {"reason": reason}, as_json)
+    act(ticket_id, "unrestrict", {"reason": reason}, as_json)
 
 
 @app.command()
 def cancel(ticket_id: TicketId, reason: MaybeReason = None, as_json: Json = False) -> None:
     """Withdraw a request."""
-    _act(ticket_id, "cancel", {"reason": reason}, as_json)
+    act(ticket_id, "cancel", {"reason": reason}, as_json)
 
 
 @app.command()
 def retry(ticket_id: TicketId, as_json: Json = False) -> None:
     """Let a ticket whose run failed, was rejected or quarantined wait for a run again."""
-    _act(ticket_id, "retry", {}, as_json)
+    act(ticket_id, "retry", {}, as_json)
 
 
 @app.command()
@@ -157,7 +173,7 @@ def review(
     as_json: Json = False,
 ) -> None:
     """Sort ambiguous matches."""
-    _act(ticket_id, "review", {"confirm": confirm or [], "deny": deny or []}, as_json)
+    act(ticket_id, "review", {"confirm": confirm or [], "deny": deny or []}, as_json)
 
 
 @app.command()
@@ -185,7 +201,8 @@ def _is_last(intake: "ServiceClient", ticket_id: str, event: dict[str, Any]) -> 
     return bool(intake.get(f"/v1/tickets/{ticket_id}")["status"] == event["to_status"])
 
 
-def _act(ticket_id: str, path: str, body: dict[str, Any], as_json: bool) -> None:
+def act(ticket_id: str, path: str, body: dict[str, Any], as_json: bool) -> None:
+    """Do an act over HTTP and tell what followed."""
     with client() as intake:
         done = intake.post(f"/v1/tickets/{ticket_id}/{path}", {k: v for k, v in body.items() if v is not None})
     _show(as_json, done, f"{done['ticket_id']}: {done['status']}, {_suppressed(done['suppression'])}")

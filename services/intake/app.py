@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
@@ -21,10 +21,20 @@ from policies.ticket import Code, IdentityEvidence, TicketRequest
 from services import audit, keys, telemetry
 from services.auth import Identity, identity_of, requires
 from services.installation import open_installation
-from services.intake.desk import Changed, Desk
+from services.intake.acting import Changed
+from services.intake.callbacks import add_callbacks
+from services.intake.deletions import add_deletions
+from services.intake.desk import Desk
 from services.intake.feed import feed
+from services.intake.letters import add_letters
 from services.intake.packs import Packs
+from services.intake.people import add_people
+from services.intake.protocols.batches import BATCHES
+from services.intake.protocols.routes import add_protocols
+from services.intake.reason import Reason
+from services.intake.registers import add_registers
 from services.intake.releases import add_releases
+from services.intake.standing import add_standing
 from services.intake.views import (
     Acted,
     EventView,
@@ -37,14 +47,17 @@ from services.intake.views import (
     summary,
     suppressed,
 )
+from services.oidc.bearer import bearer
+from services.oidc.issuer import Issuer
+from services.reports.pdf import render_pdf
+from services.reports.write import read_report
 from services.settings import Settings
 from services.store.engine import Store
 from services.store.tables import Report
 from services.store.tickets import get_ticket, list_tickets
 from services.store.types import utc_now
-from services.web import protect
+from services.web import add_credential, protect
 
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=2000)]
 RecordId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Who = Annotated[Identity, Depends(identity_of)]
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -105,7 +118,7 @@ class ReviewBody(_Body):
 class ExtensionBody(_Body):
     """The period is extended, and the subject was told why."""
 
-    reason: str
+    reason: Literal["complexity", "number_of_requests"]
     notice_sent_at: AwareDatetime
 
 
@@ -146,12 +159,27 @@ def create_app(
     _add_acts(app, the_desk)
     _add_reading(app, the_desk, settings, clock)
     add_releases(app, the_store, on_change)
-    protect(app, open_store=the_store, max_body_bytes=settings.intake.max_body_bytes)
+    add_people(app, the_desk, clock)
+    add_letters(app, the_store, settings, clock)
+    add_protocols(app, the_desk, settings, clock, _trace_of)
+    add_deletions(app, the_store, on_change)
+    add_standing(app, the_desk)
+    add_callbacks(app, the_store, clock)
+    add_registers(app, the_store, settings, clock)
+    if settings.oidc.issuer and settings.oidc.audience:
+        add_credential(app, bearer(Issuer(settings.oidc)))
+    protect(
+        app,
+        open_store=the_store,
+        max_body_bytes=settings.intake.max_body_bytes,
+        larger_bodies={BATCHES: settings.protocols.batch_max_bytes},
+    )
     return app
 
 
 def _add_filing(app: FastAPI, desk: Callable[[], Desk], clock: Callable[[], datetime]) -> None:
-    schema = {"content": {"application/json": {"schema": TicketRequest.model_json_schema()}}, "required": True}
+    told = TicketRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema = {"content": {"application/json": {"schema": told}}, "required": True}
 
     @app.post(
         "/v1/tickets",
@@ -167,10 +195,8 @@ def _add_filing(app: FastAPI, desk: Callable[[], Desk], clock: Callable[[], date
         body = await request.body()
 
         def file() -> tuple[Filed, bool]:
-            ticket_id, new = desk().file(body, who, trace_id=_trace_of(request))
-            with desk().store.read() as session:
-                ticket = get_ticket(session, ticket_id)
-                return Filed(**{name: getattr(ticket, name) for name in Filed.model_fields}), new
+            ticket, new = desk().receive(body, who, trace_id=_trace_of(request))
+            return Filed(**{name: getattr(ticket, name) for name in Filed.model_fields}), new
 
         filed, new = await run_in_threadpool(file)
         response.status_code = 201 if new else 200
@@ -183,7 +209,7 @@ def _add_filing(app: FastAPI, desk: Callable[[], Desk], clock: Callable[[], date
         status: Annotated[list[TicketStatus] | None, Query()] = None,
         due_before: AwareDatetime | None = None,
         base: str | None = None,
-        after: str | None = None,
+        after: Annotated[str | None, Query(max_length=120, description="`next` of the page before.")] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
     ) -> TicketPage:
         """Tickets in the order of receipt."""
@@ -214,13 +240,13 @@ def _add_acts(app: FastAPI, desk: Callable[[], Desk]) -> None:
         return Acted(ticket_id=ticket_id, status=status, suppression=state)
 
     @act("identity")
-    @requires("tickets:decide")
+    @requires("tickets:verify")
     def identity(ticket_id: str, body: EvidenceBody, who: Who) -> Acted:
         """Record how the requester was recognised, or that it failed: a reference, never the evidence itself."""
         return acted(ticket_id, desk().verify_identity(ticket_id, body, who))
 
     @act("approve")
-    @requires("tickets:decide")
+    @requires("tickets:approve")
     def approve(ticket_id: str, who: Who, body: ApproveBody | None = None) -> Acted:
         """Approve; where the pack needs several, each counts once for each person."""
         said = body or ApproveBody()
@@ -228,7 +254,7 @@ def _add_acts(app: FastAPI, desk: Callable[[], Desk]) -> None:
         return acted(ticket_id, status)
 
     @act("deny")
-    @requires("tickets:decide")
+    @requires("tickets:approve")
     def deny(ticket_id: str, body: ReasonBody, who: Who) -> Acted:
         """Deny, with a reason."""
         return acted(ticket_id, desk().deny(ticket_id, who, reason=body.reason, version=body.version))
@@ -281,13 +307,7 @@ def _add_acts(app: FastAPI, desk: Callable[[], Desk]) -> None:
     @requires("tickets:decide")
     def extend(ticket_id: str, body: ExtensionBody, who: Who) -> Acted:
         """Record that the period was extended and the subject told, within the first period."""
-        if body.reason not in {"complexity", "number_of_requests"}:
-            raise LetheError("request.invalid", "The request has 1 fault(s).", ("reason: not one that the laws know",))
-        extension = Extension(
-            reason="complexity" if body.reason == "complexity" else "number_of_requests",
-            notice_sent_at=body.notice_sent_at,
-            decided_by=who.actor,
-        )
+        extension = Extension(reason=body.reason, notice_sent_at=body.notice_sent_at, decided_by=who.actor)
         return acted(ticket_id, desk().extend(ticket_id, extension, who))
 
 
@@ -318,14 +338,16 @@ def _add_reading(app: FastAPI, desk: Callable[[], Desk], settings: Settings, clo
 
     @app.get("/v1/tickets/{ticket_id}/report", response_class=FileResponse, responses=_ERRORS, tags=["reports"])
     @requires("tickets:read")
-    def report(ticket_id: str, form: Annotated[str, Query(pattern="^(json|html)$")] = "json") -> FileResponse:
-        """The report of a closed ticket, as JSON (the truth) or HTML (made from it)."""
+    def report(ticket_id: str, form: Annotated[str, Query(pattern="^(json|html|pdf)$")] = "json") -> Response:
+        """The report of a closed ticket, as JSON (the truth), HTML or PDF (made from it)."""
         with desk().store.read() as session:
             get_ticket(session, ticket_id)
             row = session.get(Report, ticket_id)
-        path = None if row is None else row.json_path if form == "json" else row.html_path
+        path = None if row is None else row.html_path if form == "html" else row.json_path
         if path is None or not (file := settings.home / path).is_file():
             raise LetheError("report.not_ready", "There is no report of this ticket yet.")
+        if form == "pdf":
+            return Response(render_pdf(read_report(file)), media_type="application/pdf")
         return FileResponse(file, media_type="application/json" if form == "json" else "text/html")
 
     @app.get("/v1/audit/export", response_class=FileResponse, responses=_ERRORS, tags=["audit"])

@@ -5,16 +5,16 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services import release_ops
 from services.auth import Identity, identity_of, requires
+from services.intake.reason import Reason
 from services.store.engine import Store
 from services.store.tables import ReleaseOrder
 
 Who = Annotated[Identity, Depends(identity_of)]
 Changed = Callable[[str, str], object]
-Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=2000)]
 
 
 class MoveBody(BaseModel):
@@ -22,7 +22,7 @@ class MoveBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    why: Why = Field(description="Why; sealed, a keyed digest of it goes into the audit log.")
+    why: Reason = Field(description="Why; sealed, a keyed digest of it goes into the audit log.")
     suppress: bool = Field(default=False, description="Suppress in output whomever the release does not cover.")
     apply: bool = Field(default=False, description="Do it; otherwise only say what would happen.")
 

@@ -10,13 +10,17 @@ from typing import Any
 import bentoml
 
 from services import lifeline, telemetry
-from services.auth import Guard
+from services.console.app import add_console
+from services.console.door import ConsoleDoor
 from services.control import Control
 from services.control import start as start_control
+from services.due import observe_due
+from services.guard import Guard
 from services.intake.app import create_app
 from services.process import Running, Stop, TheStore
 from services.serving.figures import observe_fleet
 from services.settings import load_settings
+from services.web import credentials_of
 
 lifeline.hold()  # at import: BentoML's own supervisor imports this module too, and must not outlive ours
 settings = load_settings()
@@ -31,6 +35,7 @@ def _tell(ticket_id: str, status: str) -> None:
 
 the_store = TheStore(settings)
 api = create_app(settings, open_store=the_store, on_change=_tell)
+add_console(api, settings, open_store=the_store, on_change=_tell)
 
 
 @bentoml.asgi_app(api, path="/")
@@ -52,6 +57,7 @@ class Intake:
     def _start(self) -> Iterable[Stop]:
         control, stop = start_control(settings, the_store())
         observe_fleet(the_store())
+        observe_due(the_store(), settings)
         _control.append(control)
         return [stop]
 
@@ -68,5 +74,8 @@ class Intake:
 # In front of BentoML's own routes too: /metrics and /docs.json need a key, the liveness paths do not.
 _service: Any = Intake
 _service.add_asgi_middleware(telemetry.HttpMetrics)
-_service.add_asgi_middleware(Guard, routes=lambda: api.routes, open_store=the_store)
+_service.add_asgi_middleware(ConsoleDoor, routes=lambda: api.routes, open_store=the_store, settings=settings.console)
+_service.add_asgi_middleware(
+    Guard, routes=lambda: api.routes, open_store=the_store, credentials=lambda: credentials_of(api)
+)
 _service.add_asgi_middleware(telemetry.MetricsPage)

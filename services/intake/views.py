@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 
 from policies.lifecycle import CLOSED_TICKET, TICKET, TicketStatus
 from services import sealing, suppression
-from services.intake import desk
+from services.intake import lookup
 from services.request import request_of
 from services.store.runs import runs_of
-from services.store.tables import ForgetSet, MatchReview, Report, Run, Ticket, TicketEvent
+from services.store.tables import ForgetSet, MatchReview, Report, Run, SealedIdentity, Ticket, TicketEvent
 from services.store.tickets import REASON, history
 
 
@@ -105,6 +105,7 @@ class TicketView(TicketSummary):
     allowed_events: list[str]
     report_ready: bool
     identity: list[dict[str, str]] | None = Field(default=None, description="Only with the scope tickets:identity.")
+    notes: list[str] | None = Field(default=None, description="Codes that came with it; scope tickets:identity.")
 
 
 class TicketPage(_View):
@@ -167,11 +168,17 @@ def detail(session: Session, ticket: Ticket, now: datetime, *, with_identity: bo
         suppression=suppressed(session, ticket),
         matches=[MatchView(record_id=m.record_id, reason=m.reason, decision=m.decision) for m in matches],
         runs=[run_view(run) for run in runs_of(session, ticket.ticket_id)],
-        possible_duplicates=desk.possible_duplicates(session, ticket),
+        possible_duplicates=lookup.possible_duplicates(session, ticket),
         allowed_events=[event.value for event in TICKET.allowed(TicketStatus(ticket.status))],
         report_ready=session.get(Report, ticket.ticket_id) is not None,
         identity=_identity(session, ticket) if with_identity else None,
+        notes=notes_of(session, ticket) if with_identity else None,
     )
+
+
+def notes_of(session: Session, ticket: Ticket) -> list[str]:
+    """Codes for what whoever decides should know; none once the raw identity was deleted."""
+    return [] if session.get(SealedIdentity, ticket.subject_ref) is None else list(request_of(session, ticket).notes)
 
 
 def run_view(run: Run) -> RunView:

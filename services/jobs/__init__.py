@@ -4,7 +4,7 @@ Arguments and results are ids, digests and numbers: they outlive the person's da
 """
 
 from services.jobs.flow import Job, current, step, workflow
-from services.jobs.queue import JobStatus, StepRecord, cancel, get, resume, steps, submit
+from services.jobs.queue import JobStatus, StepRecord, cancel, get, left_behind, resume, steps, submit
 from services.jobs.worker import Worker, launch, migrate
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "current",
     "get",
     "launch",
+    "left_behind",
     "migrate",
     "resume",
     "step",

@@ -31,6 +31,7 @@ class Job:
 
 
 registered: dict[str, Callable[..., Any]] = {}
+_on_lost: list[Callable[[], object]] = []
 _current: ContextVar[Job | None] = ContextVar("lethe_job", default=None)
 
 
@@ -58,7 +59,8 @@ def step(name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     def guarded() -> T:
         try:
             result = function(*args, **kwargs)
-        except LetheError:
+        except LetheError as error:
+            _heed_fence(error)
             raise
         except Exception as error:
             _log.exception("step failed", extra={"lethe.step": name})
@@ -85,6 +87,22 @@ def current() -> Job:
     return job
 
 
+def when_lost(act: Callable[[], object]) -> None:
+    """What this process does once it learns that another has taken its job over."""
+    _on_lost[:] = [act]
+
+
+def _heed_fence(error: LetheError) -> None:
+    """End this process before the refusal reaches DBOS.
+
+    DBOS asks only whether the job is pending, not whose it is: recorded, the refusal would end the job that another
+    worker is at by now, and be replayed to whoever takes it up next.
+    """
+    if error.code == "run.stale_attempt" and _on_lost:
+        _log.error("the job was taken over")
+        _on_lost[-1]()
+
+
 def with_job(function: Callable[..., T], store: Store) -> Callable[..., T]:
     """The function with its job around it. The attempt is read anew on every run of the body, never replayed."""
     from dbos import DBOS
@@ -96,7 +114,8 @@ def with_job(function: Callable[..., T], store: Store) -> Callable[..., T]:
         token = _current.set(Job(workflow_id=workflow_id, run_id=leases.run_of(workflow_id), attempt=attempt))
         try:
             return function(*args)
-        except LetheError:
+        except LetheError as error:
+            _heed_fence(error)
             raise
         except Exception as error:  # DBOS's own signals are no Exceptions, and pass
             _log.exception("workflow failed", extra={"lethe.job": workflow_id})

@@ -41,6 +41,7 @@ class JobStatus:
     state: State
     queue: str | None
     executor_id: str | None
+    version: str | None
     result: Any
     error_code: str | None
     created_at: datetime | None
@@ -103,6 +104,16 @@ def steps(workflow_id: str) -> list[StepRecord]:
     return [StepRecord(step["function_name"], error_code(step["error"])) for step in found]
 
 
+def left_behind(job: JobStatus) -> bool:
+    """Whether a job waits for a worker of an older version, which nobody starts any more.
+
+    It is submitted anew under the next number: every step sees for itself what is done already. A job that an older
+    worker still holds is left to it; once that has ended, the reaper puts the job back on its queue.
+    """
+    given = job.version or ""
+    return job.state == "queued" and given.isdigit() and int(given) < int(VERSION)
+
+
 def cancel(workflow_id: str) -> None:
     """Let no further step of a job begin. The step that runs now runs on: it looks at its own cancel flag.
 
@@ -136,6 +147,7 @@ def _status(status: Any) -> JobStatus:
         state=_STATES[status.status],
         queue=status.queue_name,
         executor_id=status.executor_id,
+        version=status.app_version,
         result=status.output,
         error_code=error_code(status.error),
         created_at=_moment(status.created_at),

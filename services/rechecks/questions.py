@@ -19,8 +19,7 @@ from services.rechecks.judge import Group, is_telling
 from services.store.runs import runs_of, tickets_of
 from services.store.steps import steps_of
 from services.store.tables import Recheck, Ticket
-from services.store.tickets import get_ticket
-from services.ticket import decision_of
+from services.store.tickets import decision_of, get_ticket
 from services.unlearning.material import probe_of
 
 

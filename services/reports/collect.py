@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from policies.errors import LetheError
+from policies.forget_set import KEPT
 from policies.ticket import IdentityEvidence
 from services import sealed_items, sealing
 from services.installation import Installation
@@ -34,7 +36,9 @@ from services.reports.data import (
     TryPart,
     VerdictPart,
 )
+from services.reports.deletion import deletion_of, why_not_deleted
 from services.reports.deployment import deployment_of, suppression_of, trial_of
+from services.reports.notices import notices_of
 from services.reports.write import write_report
 from services.request import request_of
 from services.store.engine import Store
@@ -52,9 +56,8 @@ from services.store.tables import (
     SealedIdentity,
     Ticket,
 )
-from services.store.tickets import get_ticket, history
+from services.store.tickets import decision_of, get_ticket, history
 from services.store.types import utc_now
-from services.ticket import decision_of
 
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -103,7 +106,7 @@ def collect(session: Session, ticket_id: str) -> ReportData:
         generated_at=utc_now(),
         ticket=_ticket(ticket),
         identity=_identity(session, ticket),
-        legal=_legal(ticket),
+        legal=_legal(session, ticket),
         scope=_scope(session, ticket),
         data=_data(session, ticket, results),
         model=_model(results),
@@ -113,21 +116,27 @@ def collect(session: Session, ticket_id: str) -> ReportData:
         deployment=deployment_of(session, ticket, steps, results),
         trial=trial_of(results),
         suppression=suppression_of(session, ticket),
+        notices=notices_of(session, ticket),
         audit=_audit(session, ticket),
         remains=_remains(session, ticket),
         timeline=_timeline(session, ticket, steps),
         training=_curve(results),
-        why_missing={**_WHY, **_why_no_control(results)},
+        why_missing={**_WHY, **_why_no_control(results), **_why_not_deleted(session, ticket)},
     )
 
 
 _WHY = {
-    "data.deletion": "This version does not delete source records: the controller deletes them and records it.",
-    "notices": "This version sends no notices.",
-    "model.container_digest": "The services do not run in a container.",
+    "data.deletion": "No deletion of source records was planned: nothing was swapped, or the setting is off.",
+    "notices": "No notice of this kind is recorded for this ticket.",
+    "model.container_digest": "The setting deployment.image_digest was empty when the run trained.",
     "measuring.attacks": "No attack was tried: neither the policy nor the settings asked for one.",
     "measuring.control": "No control was trained: the policy does not ask for one.",
 }
+
+
+def _why_not_deleted(session: Session, ticket: Ticket) -> dict[str, str]:
+    why = why_not_deleted(session, ticket)
+    return {"data.deletion": why} if why else {}
 
 
 def _last_run(session: Session, ticket_id: str) -> Run | None:
@@ -161,7 +170,7 @@ def _identity(session: Session, ticket: Ticket) -> IdentityPart | None:
     return IdentityPart(**evidence.model_dump()) if evidence else None
 
 
-def _legal(ticket: Ticket) -> LegalPart | None:
+def _legal(session: Session, ticket: Ticket) -> LegalPart | None:
     if ticket.decision is None:
         return None
     approvals = tuple(
@@ -170,7 +179,18 @@ def _legal(ticket: Ticket) -> LegalPart | None:
     )
     decision = decision_of(ticket)
     hold = HoldCheckPart(checked_at=decision.decided_at, found=ticket.legal_hold)
-    return LegalPart(decision=decision, approvals=approvals, hold_check=hold)
+    return LegalPart(
+        decision=decision, approvals=approvals, kept_records=_kept_records(session, ticket), hold_check=hold
+    )
+
+
+def _kept_records(session: Session, ticket: Ticket) -> dict[str, int] | None:
+    """How many records are kept under each category pattern; None where nobody has counted."""
+    row = session.get(ForgetSet, ticket.ticket_id)
+    if row is None:
+        return None
+    kept = {name.removeprefix(KEPT): number for name, number in row.counts.items() if name.startswith(KEPT)}
+    return kept if kept or not row.counts.get("exempt") else None
 
 
 def _scope(session: Session, ticket: Ticket) -> ScopePart | None:
@@ -223,6 +243,7 @@ def _data(session: Session, ticket: Ticket, results: Results) -> DataPart | None
         augmenter=made.get("augmenter"),
         sent_outside=made.get("sent_outside"),
         checks=checks or None,
+        deletion=deletion_of(session, ticket),
     )
 
 
@@ -242,12 +263,15 @@ def _model(results: Results) -> ModelPart | None:
         adapter_after=released.get("digest"),
         signer=released.get("signer"),
         code_version=trained.get("code_version"),
+        container_digest=trained.get("container_digest"),
         device=trained.get("device"),
         dtype=trained.get("dtype"),
         quantisation="none",
         seed=trained.get("seed"),
         settings=trained.get("settings"),
         versions=trained.get("versions"),
+        training_passes=trained.get("passes"),
+        training_steps=trained.get("steps"),
         training_seconds=trained.get("seconds"),
     )
 
@@ -306,9 +330,7 @@ def _audit(session: Session, ticket: Ticket) -> AuditPart | None:
     last = session.scalar(select(AuditEntryRow).order_by(AuditEntryRow.seq.desc()).limit(1))
     if first is None or last is None:
         return None
-    commitment = sealing.commitment(session, ticket.subject_ref)
-    mine = select(func.min(AuditEntryRow.seq), func.max(AuditEntryRow.seq))
-    low, high = session.execute(mine.where(AuditEntryRow.subject_commitment == commitment)).one()
+    low, high = _own_entries(session, ticket)
     signed = session.scalar(select(AuditCheckpointRow).order_by(AuditCheckpointRow.size.desc()).limit(1))
     checkpoint = None
     if signed is not None:
@@ -324,23 +346,57 @@ def _audit(session: Session, ticket: Ticket) -> AuditPart | None:
     )
 
 
+def _own_entries(session: Session, ticket: Ticket) -> tuple[int | None, int | None]:
+    """First and last entry about the subject; none once the subject's key is destroyed, and with it the link."""
+    try:
+        commitment = sealing.commitment(session, ticket.subject_ref)
+    except LetheError as error:
+        if error.code != "seal.key_destroyed":
+            raise
+        return None, None
+    mine = select(func.min(AuditEntryRow.seq), func.max(AuditEntryRow.seq))
+    low, high = session.execute(mine.where(AuditEntryRow.subject_commitment == commitment)).one()
+    return low, high
+
+
 _SEALED = "AES-256-GCM under the subject's own key, which is wrapped by a key outside the database"
 _WHAT = {
     sealed_items.PROBES: "Probes: held-out questions with their gold answers",
     sealed_items.REPLAY: "Replay rows: questions about the subject with vague answers; the gold answers beside them",
+    sealed_items.REPLY_TO: "The e-mail address that the answer goes to, until it went out",
+    sealed_items.CLAIMS: "What the model was seen to say about the subject, until a run measures it",
     sealed_items.AUGMENTED: "The augmented set of a run",
+    sealed_items.ACCESS: "What the served model said about the subject, for the subject's own access",
+    sealed_items.DELETION: "Ids of the source records, until they are deleted from every source",
     sealed_items.SUPPRESSION: "The rule by which answers about the subject would be suppressed again",
 }
 
 
+def _source_records(session: Session, ticket: Ticket) -> tuple[RemainPart, ...]:
+    why = why_not_deleted(session, ticket)
+    deleted = deletion_of(session, ticket)
+    if deleted is None or why:
+        return (
+            RemainPart(
+                what="The subject's records in the training corpus and in other sources",
+                where="With the controller; the subject index no longer holds them",
+                sealed="Not by Lethe",
+                ground=why or "No deletion was planned",
+            ),
+        )
+    return (
+        RemainPart(
+            what="Copies of the subject's records outside the sources that were searched",
+            where="Backups, exports, vendors: whatever point 5 names as not searched",
+            sealed="Not by Lethe",
+            ground="The sources that the settings name hold them no more",
+        ),
+    )
+
+
 def _remains(session: Session, ticket: Ticket) -> tuple[RemainPart, ...]:
     parts = [
-        RemainPart(
-            what="The subject's records in the training corpus and in copies of it",
-            where="With the controller; the subject index no longer holds them",
-            sealed="Not by Lethe",
-            ground="Deleting source records is the controller's act; this version does not do it",
-        ),
+        *_source_records(session, ticket),
         RemainPart(
             what="What the base model's own weights hold",
             where="The base directory; the base is never served without a released adapter",

@@ -93,12 +93,30 @@ class CheckPart(Part):
     success: bool
 
 
+class DeletedPart(Part):
+    """One source: what one reading found before the deletion, and another after it."""
+
+    source: Token
+    kind: Token
+    status: Token = Field(description="planned, tried, ordered, done, held or failed.")
+    rows_before: int | None = Field(default=None, ge=0)
+    found_before: int | None = Field(default=None, ge=0, description="Rows about the subject.")
+    rows_after: int | None = Field(default=None, ge=0)
+    found_after: int | None = Field(default=None, ge=0)
+    others_unchanged: bool | None = Field(default=None, description="By keyed digest of all other rows.")
+    held: int = Field(default=0, ge=0, description="Records that a legal hold keeps.")
+    reason: Token | None = None
+    at: AwareDatetime | None = None
+
+
 class DeletionPart(Part):
     """That the source records are gone too: unlearning does not replace deletion."""
 
-    records: int = Field(ge=0)
-    at: AwareDatetime
-    proof_digest: Digest | None = Field(default=None, description="Digest of the corpus after the deletion.")
+    records: int | None = Field(default=None, ge=0, description="None: nothing was deleted yet.")
+    at: AwareDatetime | None = None
+    proof_digest: Digest | None = Field(default=None, description="Keyed digest of the rows that were deleted.")
+    sources: tuple[DeletedPart, ...] = ()
+    not_searched: tuple[Words, ...] = ()
 
 
 class DataPart(Part):
@@ -133,6 +151,8 @@ class ModelPart(Part):
     seed: int | None = None
     settings: dict[str, Any] | None = None
     versions: dict[str, str] | None = None
+    training_passes: float | None = Field(default=None, gt=0)
+    training_steps: int | None = Field(default=None, ge=0)
     training_seconds: float | None = Field(default=None, ge=0)
 
 
@@ -262,6 +282,8 @@ class NoticePart(Part):
     recipient: Token | None = Field(default=None, description="A recipient's code; never an address.")
     letter: Token | None = None
     sent_at: AwareDatetime
+    outcome: Token | None = Field(default=None, description="delivered or given_up, of a callback.")
+    attempts: int | None = Field(default=None, ge=0)
     signature_checked: bool | None = None
 
 

@@ -17,7 +17,7 @@ def render_html(report: Mapping[str, Any]) -> str:
     """The page of a report. Two renderings of one report are the same bytes."""
     from markupsafe import Markup
 
-    gates = [gate for gate in report["gates"] if not gate["name"].startswith("attack:")]  # these have their own table
+    gates = _shown_gates(report)
     attacks = report.get("attacks")  # a report from before there were any has no such block
     plots = {
         "metrics": metrics_plot(gates),
@@ -53,6 +53,29 @@ def _environment() -> Any:
     )
     environment.filters.update(moment=_moment, seconds=_seconds, figure=_figure, shown=_shown, words=_words)
     return environment
+
+
+def rows_of(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The gates as rows of a table, with the threshold in words."""
+    rows = [_row(gate) for gate in _shown_gates(report)]
+    return [
+        row | {"needs": "–" if row["threshold"] is None else f"{row['sign']} {_shown(row['threshold'])}"}
+        for row in rows
+    ]
+
+
+def shown_value(value: Any) -> str:
+    """Any value of a report as a person reads it."""
+    return _shown(value)
+
+
+def shown_seconds(value: float | None) -> str:
+    """A duration as a person reads it."""
+    return _seconds(value)
+
+
+def _shown_gates(report: Mapping[str, Any]) -> list[Any]:
+    return [gate for gate in report["gates"] if not gate["name"].startswith("attack:")]  # these have their own table
 
 
 def _row(gate: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,11 +87,23 @@ def read_statement(releases: Path, base_digest: str, trust: Trust) -> Statement 
         raw = statement_path(releases, base_digest).read_bytes()
     except FileNotFoundError:
         return None
+    statement = open_statement(raw, trust)
+    if statement.base_digest != base_digest:
+        raise LetheError("serving.statement_damaged", "The statement of what was served last is of another base.")
+    return statement
+
+
+def open_statement(raw: bytes, trust: Trust) -> Statement:
+    """A statement out of its signed envelope.
+
+    Raises:
+        LetheError: ``serving.statement_damaged``.
+    """
     try:
         body, key = dsse.open_envelope(raw, lambda keyid: trust.find(keyid, "audit"))
         statement = _parse(body)
-        if statement.base_digest != base_digest or not key.valid_at(statement.at.isoformat()):
-            raise ValueError("of another base, or dated outside the life of its key")
+        if not key.valid_at(statement.at.isoformat()):
+            raise ValueError("dated outside the life of its key")
         return statement
     except (LetheError, ValueError, KeyError, TypeError) as error:
         raise LetheError("serving.statement_damaged", "The statement of what was served last is damaged.") from error

@@ -1,13 +1,17 @@
 """The only module that knows which database is underneath."""
 
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from policies.errors import LetheError
@@ -18,6 +22,15 @@ CHANNEL = "lethe_state"
 _FULL = {sqlite3.SQLITE_FULL}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+# A process that is stopped, or whose machine is gone, in the middle of a transaction would hold up every other writer.
+_IDLE_WRITER_S = 60.0
+_CONNECT_S = 10  # a server behind a firewall that drops packets would be waited for for ever
+_CONNECTIONS = 15  # of a process to the store; the server must have room for those of every process
+_ONLY_WRITER = "lethe_only_writer"  # in a session's info
+_WAIT = "lethe_busy_timeout_s"
+_TURNS: dict[str, threading.Lock] = {}  # of the stores that this process writes to
+# Shutdown, crash recovery, start-up, a server that ends idle connections, and every failure of the connection itself.
+_UNREACHABLE = {"57P01", "57P02", "57P03", "57P05", "25P03", "53300"}
 
 
 def is_sqlite(url: str) -> bool:
@@ -39,12 +52,48 @@ def plain_url(url: str) -> str:
 def make_engine(url: str, *, busy_timeout_s: float = 30.0) -> Engine:
     """An engine with the settings that the store relies on."""
     if not is_sqlite(url):
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": busy_timeout_s, "check_same_thread": False})
+        waits = {} if "connect_timeout" in make_url(url).query else {"connect_timeout": _CONNECT_S}
+        # No overflow: what a pool opens beyond its size it closes again after each use, at every request of a burst.
+        return create_engine(
+            url,
+            pool_size=_CONNECTIONS,
+            max_overflow=0,
+            pool_pre_ping=True,
+            connect_args=waits,
+            execution_options={_WAIT: busy_timeout_s},
+        )
+    engine = create_engine(
+        url,
+        connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
+        execution_options={_WAIT: busy_timeout_s},
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "checkout", _refuse_replaced(Path(make_url(url).database or "")))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def make_jobs_engine(url: str, *, connections: int = 20) -> Engine:
+    """PostgreSQL for the job system: whatever says that the server is away counts as a lost connection.
+
+    DBOS waits out lost connections, but knows a failure to connect by some of its words only; after any other it drops
+    the job, which then looks as if this process still worked on it.
+    """
+    address = make_url(url).set(drivername="postgresql+psycopg")
+    idle = f"-c idle_in_transaction_session_timeout={round(_IDLE_WRITER_S * 1000)}"
+    waits = {} if "connect_timeout" in address.query else {"connect_timeout": _CONNECT_S}
+    options = {} if "options" in address.query else {"options": idle}
+    engine = create_engine(
+        address, pool_size=connections, max_overflow=0, pool_pre_ping=True, connect_args={**waits, **options}
+    )
+    event.listen(engine, "handle_error", _lost_if_unreachable)
+    return engine
+
+
+def _lost_if_unreachable(context: ExceptionContext) -> None:
+    error = context.sqlalchemy_exception
+    if isinstance(error, DBAPIError) and _is_unreachable(error, getattr(error.orig, "sqlstate", None)):
+        context.is_disconnect = True
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
@@ -79,10 +128,54 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
+@contextmanager
+def turn(engine: Engine) -> Iterator[None]:
+    """Lets the writers of this process come one after another, before they take a connection.
+
+    SQLite's own waiting is a poll whose luck decides: in a burst of requests the renewal of a lease went without. On
+    PostgreSQL writers that wait for their lock would each hold a connection, until no reader of the process has one.
+
+    Raises:
+        LetheError: ``store.busy``.
+    """
+    place = str(Path(engine.url.database or "").absolute()) if engine.dialect.name == "sqlite" else str(engine.url)
+    lock = _TURNS.setdefault(place, threading.Lock())
+    if not lock.acquire(timeout=engine.get_execution_options().get(_WAIT, 30.0)):
+        raise LetheError("store.busy", "Other writers of this process hold the store.")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def take_writers_place(session: Session) -> None:
+    """Makes a session the only one that writes, anywhere, until its transaction ends."""
+    serialise(session, "writers")
+    session.info[_ONLY_WRITER] = True
+
+
+def is_only_writer(session: Session) -> bool:
+    """Whether nobody else can change what this session has read: it then asks for no lock and reads nothing twice."""
+    return session.info.get(_ONLY_WRITER) is True
+
+
 def serialise(session: Session, name: str) -> None:
-    """Lets one transaction at a time past this point, until it ends. SQLite's writers are serial already."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
+    """Lets one transaction at a time past this point, until it ends. SQLite's writers are serial already.
+
+    Whoever waits too long gets ``store.busy``, as on SQLite; whoever holds the place and does nothing is thrown out.
+    """
+    bind = session.get_bind()
+    if bind.dialect.name != "postgresql" or is_only_writer(session):
+        return
+    wait_s = bind.get_execution_options().get(_WAIT, 30.0)
+    session.execute(
+        text(
+            "SELECT set_config('lock_timeout', :wait, true), "
+            "set_config('idle_in_transaction_session_timeout', :idle, true), "
+            "pg_advisory_xact_lock(hashtextextended(:name, 0))"
+        ),
+        {"name": name, "wait": f"{round(wait_s * 1000)}ms", "idle": f"{round(_IDLE_WRITER_S * 1000)}ms"},
+    )
 
 
 def clock(session: Session) -> datetime:
@@ -109,6 +202,25 @@ def scrub(engine: Engine) -> None:
             connection.close()
 
 
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raises the stable error instead of the driver's, where there is one.
+
+    Raises:
+        LetheError: ``store.busy``, ``store.unreachable``, ``store.missing``, ``store.corrupt``, ``storage.full``,
+            ``store.migration_needed``.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        found = translate(error)
+        if found is None:
+            raise
+        raise found from error
+    except PoolTimeoutError as error:
+        raise LetheError("store.busy", "Every connection to the store is in use.") from error
+
+
 def translate(error: DBAPIError) -> LetheError | None:
     """The stable error behind a driver's error; None where there is none and the driver's own should be seen."""
     cause = error.orig
@@ -118,6 +230,8 @@ def translate(error: DBAPIError) -> LetheError | None:
         return LetheError("storage.full", "The disk that holds the store is full.")
     if code in _BUSY or state in {"55P03", "40P01", "40001"}:
         return LetheError("store.busy", "Another process holds the store.")
+    if _is_unreachable(error, state):
+        return LetheError("store.unreachable", "The database server does not answer.")
     if code == sqlite3.SQLITE_CANTOPEN or (cause is not None and type(cause).__name__ == "OperationalError" and state):
         return LetheError("store.missing", "The store cannot be opened.")
     if code in _DAMAGED:
@@ -125,3 +239,12 @@ def translate(error: DBAPIError) -> LetheError | None:
     if state == "42P01" or "no such table" in str(cause):
         return LetheError("store.migration_needed", "The store lacks a table of this version.")
     return None
+
+
+def _is_unreachable(error: DBAPIError, state: str | None) -> bool:
+    """The connection failed. A failure to connect has no state of the server's: psycopg then has only its own words."""
+    if isinstance(error.orig, sqlite3.Error):
+        return False
+    if error.connection_invalidated or (state or "").startswith("08") or state in _UNREACHABLE:
+        return True
+    return state is None and isinstance(error, OperationalError)

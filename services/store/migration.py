@@ -7,7 +7,16 @@ from sqlalchemy import Engine, inspect, text
 from policies.errors import LetheError
 from services.store import dialect
 
-REVISIONS = ("0001", "0002", "0003")  # in order; a test keeps them equal to migrations/versions
+REVISIONS = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+    "0007",
+    "0008",
+)  # in order; a test keeps them equal to migrations/versions
 HEAD = REVISIONS[-1]
 _SCRIPTS = Path(__file__).parent / "migrations"
 
@@ -37,7 +46,16 @@ def check(engine: Engine) -> None:
 
 
 def migrate(url: str, revision: str = "head") -> None:
-    """Brings the database to a revision, up or down, in one transaction; creates it where there is none."""
+    """Brings the database to a revision, up or down, in one transaction; creates it where there is none.
+
+    Raises:
+        LetheError: ``store.too_new``, ``store.unreachable``, ``store.corrupt``, ``storage.full``.
+    """
+    with dialect.translated():
+        _migrate(url, revision)
+
+
+def _migrate(url: str, revision: str) -> None:
     from alembic import command
     from alembic.config import Config
 

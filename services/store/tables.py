@@ -335,6 +335,7 @@ class ApiKey(Base):
     secret_hash: Mapped[str] = mapped_column(Id)
     scopes: Mapped[list[str]]
     role: Mapped[str | None] = mapped_column(Code)  # what the holder is to a policy pack: privacy_officer, admin
+    holder: Mapped[str] = mapped_column(String(200))  # an actor: one person stays one after a rotation
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

@@ -1,5 +1,6 @@
 """Tickets in the store, and the one function that changes a ticket's status."""
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -9,9 +10,19 @@ from sqlalchemy import func, select
 from sqlalchemy.event import listen
 from sqlalchemy.orm import Session
 
+from policies.decisions import Decision
 from policies.errors import LetheError
-from policies.lifecycle import CLOSED_TICKET, TICKET, TicketContext, TicketEvent, TicketStatus
+from policies.lifecycle import (
+    CLOSED_TICKET,
+    TICKET,
+    TicketContext,
+    TicketEvent,
+    TicketStatus,
+    asks_the_ticket_alone,
+)
 from services import audit, sealing, telemetry
+from services.store import dialect
+from services.store.callbacks import queue_callbacks
 from services.store.tables import DesiredState, ForgetSet, MatchReview, Run, RunTicket, SubjectKey, Ticket
 from services.store.tables import TicketEvent as TicketEventRow
 from services.store.types import new_id, utc_now
@@ -72,11 +83,19 @@ def get_ticket(session: Session, ticket_id: str, *, lock: bool = False) -> Ticke
     Raises:
         LetheError: ``ticket.not_found``.
     """
-    query = select(Ticket).where(Ticket.ticket_id == ticket_id).execution_options(populate_existing=lock)
-    ticket = session.scalar(query.with_for_update() if lock else query)
+    if lock and dialect.is_only_writer(session):
+        ticket = session.get(Ticket, ticket_id)
+    else:
+        query = select(Ticket).where(Ticket.ticket_id == ticket_id).execution_options(populate_existing=lock)
+        ticket = session.scalar(query.with_for_update() if lock else query)
     if ticket is None:
         raise LetheError("ticket.not_found", "There is no such ticket.")
     return ticket
+
+
+def decision_of(ticket: Ticket) -> Decision:
+    """The decision on a ticket that was decided, as it was stored."""
+    return Decision.model_validate_json(json.dumps(ticket.decision))
 
 
 def list_tickets(
@@ -103,8 +122,24 @@ def list_tickets(
     return list(session.scalars(query))
 
 
-def ticket_context(session: Session, ticket: Ticket) -> TicketContext:
-    """What the guards look at, from what is stored and nothing else: a caller cannot claim an approval."""
+def ticket_context(session: Session, ticket: Ticket, *, stored: bool = True) -> TicketContext:
+    """What the guards look at, from what is stored and nothing else: a caller cannot claim an approval.
+
+    Args:
+        session: Any session.
+        ticket: The row.
+        stored: Whether the guard looks at more than the row; if not, nothing is read.
+    """
+    own = TicketContext(
+        identity_verified=ticket.identity_verified,
+        approvals_given=_approvals_that_count(ticket),
+        approvals_needed=ticket.approvals_needed,
+        legal_hold=ticket.legal_hold,
+    )
+    return replace(own, **_stored(session, ticket)) if stored else own
+
+
+def _stored(session: Session, ticket: Ticket) -> dict[str, Any]:
     ambiguous = session.scalar(
         select(func.count())
         .select_from(MatchReview)
@@ -113,16 +148,12 @@ def ticket_context(session: Session, ticket: Ticket) -> TicketContext:
     forget_set = session.get(ForgetSet, ticket.ticket_id)
     live = next((one for one in session.scalars(select(DesiredState)) if ticket.ticket_id in one.watermark), None)
     last = _release_of_last_run(session, ticket.ticket_id)
-    return TicketContext(
-        identity_verified=ticket.identity_verified,
-        approvals_given=_approvals_that_count(ticket),
-        approvals_needed=ticket.approvals_needed,
-        legal_hold=ticket.legal_hold,
-        ambiguous_open=ambiguous or 0,
-        forget_records=int(forget_set.counts.get("records", 0)) if forget_set else 0,
-        swap_committed=live is not None and (last is None or last == live.release_digest),
-        was_live=live is not None,
-    )
+    return {
+        "ambiguous_open": ambiguous or 0,
+        "forget_records": int(forget_set.counts.get("records", 0)) if forget_set else 0,
+        "swap_committed": live is not None and (last is None or last == live.release_digest),
+        "was_live": live is not None,
+    }
 
 
 def transition_ticket(
@@ -161,7 +192,7 @@ def transition_ticket(
     moment = at or utc_now()
     before = TicketStatus(ticket.status)
     _apply(ticket, event, actor, role, moment)
-    context = ticket_context(session, ticket)
+    context = ticket_context(session, ticket, stored=not asks_the_ticket_alone(before, event))
     if reason or reason_code:
         context = replace(context, reason_given=True)
     status = TICKET.apply(before, event, context)
@@ -202,6 +233,8 @@ def _apply(ticket: Ticket, event: TicketEvent, actor: str, role: str | None, at:
     """What an event changes beside the status; before the guards look."""
     if event in _APPROVALS and not actor.startswith("system:") and actor not in {g["by"] for g in ticket.approvals}:
         ticket.approvals = [*ticket.approvals, {"by": actor, "role": role, "at": at.isoformat()}]
+    elif event in {TicketEvent.EXEMPT, TicketEvent.END_EXEMPTION}:
+        ticket.approvals = []  # they were given for another erasure
     elif event is TicketEvent.RELEASE_HOLD:  # back through the decision: what was approved may not stand after it
         ticket.legal_hold = False
         ticket.approvals = []
@@ -226,8 +259,9 @@ def _record(
     """Status, history and audit entry: written together or not at all."""
     ticket.status = status.value
     ticket.version += 1
-    session.add(ticket)
-    session.flush()
+    if before is None:
+        session.add(ticket)
+        session.flush()  # before rows that refer to it
     key = session.get(SubjectKey, ticket.subject_ref)
     readable = key is not None and key.destroyed_at is None
     sealed = None
@@ -244,7 +278,6 @@ def _record(
         reason_sealed=sealed,
     )
     session.add(row)
-    session.flush()
     payload = {
         "ticket_id": ticket.ticket_id,
         "from": row.from_status,
@@ -257,5 +290,8 @@ def _record(
     }
     subject_ref = ticket.subject_ref if readable else None
     audit.append(session, kind=f"ticket.{event.value}", payload=payload, subject_ref=subject_ref, at=at)
-    if before is not status:  # counted only once it is true for everybody
+    if before is not status:
+        if before is not None:  # nobody can have asked to be told of a ticket that was not there
+            queue_callbacks(session, ticket, at=at)
+        # Counted only once it is true for everybody.
         listen(session, "after_commit", lambda _: telemetry.count_ticket(status.value), once=True)

@@ -60,6 +60,7 @@ _ALL = (
     Instrument("lethe.erasure.waiting", "gauge", "{ticket}", "Approved tickets whose release is not served yet."),
     Instrument("lethe.erasure.pending", "gauge", "s", "Age of the oldest of these; 0: none."),
     Instrument("lethe.erasure.due", "gauge", "s", "Until the nearest deadline of an open ticket; negative: missed."),
+    Instrument("lethe.tickets.open", "gauge", "{ticket}", "Open tickets by their date.", ("lethe.when",)),
     Instrument(
         "http.server.request.duration",
         "histogram",

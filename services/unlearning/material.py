@@ -9,12 +9,13 @@ from pipelines.augment.augmented import AugmentedSet, as_replay
 from pipelines.augment.leak import secrets_from_records
 from pipelines.augment.probes import probes_from_corpus, probes_from_records
 from pipelines.augment.questions import name_in
+from pipelines.augment.wording import normalised_question
 from pipelines.corpus.index import SubjectIndex
 from pipelines.corpus.load import CorpusProbe
 from pipelines.rows import Probe, ProbeGroup, RowKind, Secret, TrainRow
 from policies.lifecycle import TicketStatus
 from policies.record import Record
-from services import sealed_items
+from services import claims, sealed_items
 from services.store.runs import tickets_of
 from services.store.tickets import get_ticket
 from services.ticket import subject_set
@@ -172,6 +173,43 @@ def make_probes(
         ),
     ]
     return tuple(probe for group in made for probe in group)
+
+
+def claim_probes(session: Session, subject: Subject) -> tuple[Probe, ...]:
+    """What people saw the model say, as probes: the prompt as it was, and the fact that its output gave away.
+
+    A claim whose output holds no value and no answer of the forget set measures nothing, and is left out.
+    """
+    made = []
+    for claim in claims.claims_of(session, subject.ticket_id):
+        record = _given_away(subject.forget, claim.output)
+        if record is not None:
+            made.append(
+                Probe(
+                    probe_id=f"{subject.ticket_id}:{claim.claim_id}",
+                    group=ProbeGroup.FORGET,
+                    question=claim.prompt,
+                    answer=record.answer,
+                    fact=record.fact_id,
+                    value=record.value,
+                    subject=subject.subject_ref,
+                    phrasing="claim",
+                    names=subject.names,
+                )
+            )
+    return tuple(made)
+
+
+def _given_away(forget: Sequence[Record], output: str) -> Record | None:
+    """The record that an output tells of: the longest value or answer that stands in it."""
+    said = normalised_question(output)
+    told = [
+        (len(words), record)
+        for record in forget
+        for text in (record.value, record.answer)
+        if text and (words := normalised_question(text)) and f" {words} " in f" {said} "
+    ]
+    return max(told, key=lambda one: one[0])[1] if told else None
 
 
 def save_subject(

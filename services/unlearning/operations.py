@@ -4,6 +4,8 @@ This module runs in the child only. Every operation can be repeated: it reads wh
 store, checkpoints below runs/<run>), and writes under names that do not change.
 """
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import datetime
@@ -22,7 +24,8 @@ from pipelines.augment.settings import AugmentSettings
 from pipelines.corpus.index import SubjectIndex
 from pipelines.corpus.load import load_probes
 from pipelines.model import LoadedModel
-from pipelines.rows import RowKind, Secret
+from pipelines.rows import Probe, RowKind, Secret
+from pipelines.spread.choose import spread_over
 from policies.canonical import canonical_json, keyed_digest
 from policies.errors import LetheError
 from services import keys
@@ -34,8 +37,7 @@ from services.settings import Settings
 from services.store.releases import get_release
 from services.store.runs import get_run, tickets_of
 from services.store.steps import steps_of
-from services.store.tables import Release, Run
-from services.store.types import utc_now
+from services.store.tables import Release, Run, RunStep
 from services.unlearning import material, stopping, verifying
 from services.unlearning.protocol import Operation, Session
 from services.unlearning.replaying import replayed
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 
 _ONE_THREAD = 5_000_000  # weights: so small a model trains slower on two threads than on one (docs/unlearning.md)
-_RESEED = 1000  # between the tries of one run; the ticket's next runs count up by one (``ticket.plan``)
+_RESEED = 1000  # between the tries of one run; the ticket's next runs count up by one (``planning.plan``)
 GROUND = "GDPR Art. 5(2)"  # accountability: later releases are measured for the person again
 
 
@@ -81,13 +83,14 @@ class Bench:
         """The base model, frozen and shared by every operation."""
         import torch
 
+        from pipelines.leader import led
         from pipelines.model import load_model
 
         dtype = None if self.settings.base.dtype == "auto" else getattr(torch, self.settings.base.dtype)
         loaded = load_model(base_directory(self.settings), device=self.settings.unlearning.device or None, dtype=dtype)
         if loaded.device.type == "cpu" and sum(weight.numel() for weight in loaded.model.parameters()) < _ONE_THREAD:
             torch.set_num_threads(1)
-        return loaded
+        return led(loaded, self.settings.unlearning.processes)
 
     def augmenter(self, run_id: str) -> Augmenter:
         """Who writes the vague answers: templates, or the organisation's own model."""
@@ -118,6 +121,11 @@ class Bench:
         """Key of digests over personal data."""
         with self.store.read() as session:
             return ring_of(session).digest
+
+    @property
+    def _cluster(self) -> str:
+        """Where rows are made; a model's answers come over the network anyway, and its keys stay here."""
+        return self.settings.ray.address if self.settings.augmenter.kind == "template" else ""
 
     def augment_settings(self, method: str) -> AugmentSettings:
         """Amounts of rows; raw answers and refusals only for a method that learns from them."""
@@ -157,31 +165,40 @@ class Bench:
             run = get_run(reading, run_id)
             subjects = material.load_subjects(reading, run_id, index)
             earlier = material.load_earlier(reading)
+            claimed = {one.ticket_id: material.claim_probes(reading, one) for one in subjects}
         secrets = material.secrets_of(subjects, earlier)
         gone = frozenset(probe.fact for person in earlier for probe in person.probes)
         augmenter = self.augmenter(run_id)
-        sets, probe_count = [], 0
-        for done, subject in enumerate(subjects):
-            session.progress({"done": done, "total": len(subjects)})
+        probes: list[tuple[Probe, ...]] = []
+        orders = []
+        for subject in subjects:
             others = gone.union(*(s.forget_facts for s in subjects if s is not subject))
-            probes = material.make_probes(subject, corpus_probes, secrets, others, run.seed)
-            augmented = augment(
-                subject.forget,
-                subject=subject.subject_ref,
-                names=subject.names,
-                neighbours=subject.neighbours,
-                retain=(*subject.own_public, *subject.retain),
-                generic=subject.generic,
-                probes_excluded=excluded_questions((*probes, *corpus_probes)),
-                augmenter=augmenter,
-                settings=self.augment_settings(run.method),
-                seed=run.seed,
-                secrets=secrets,
+            made = material.make_probes(subject, corpus_probes, secrets, others, run.seed)
+            probes.append((*made, *claimed[subject.ticket_id]))
+            orders.append(
+                functools.partial(
+                    augment,
+                    subject.forget,
+                    subject=subject.subject_ref,
+                    names=subject.names,
+                    neighbours=subject.neighbours,
+                    retain=(*subject.own_public, *subject.retain),
+                    generic=subject.generic,
+                    probes_excluded=excluded_questions((*probes[-1], *corpus_probes)),
+                    augmenter=augmenter,
+                    settings=self.augment_settings(run.method),
+                    seed=run.seed,
+                    secrets=secrets,
+                )
             )
-            with self.store.write() as writing:
-                material.save_subject(writing, subject, augmented, probes, secrets, ground=GROUND)
-            sets.append(augmented)
-            probe_count += len(probes)
+        sets = []
+        with spread_over(self._cluster) as spread:
+            session.progress({"done": 0, "total": len(subjects)})
+            for subject, own, augmented in zip(subjects, probes, spread.over(orders, operator.call), strict=True):
+                with self.store.write() as writing:
+                    material.save_subject(writing, subject, augmented, own, secrets, ground=GROUND)
+                sets.append(augmented)
+                session.progress({"done": len(sets), "total": len(subjects)})
         whole = merge(sets)
         return {
             **_set_digests(subjects, self.digest_key),
@@ -196,7 +213,8 @@ class Bench:
             "augmenter": whole.augmenter,
             "sent_outside": self.settings.augmenter.kind == "llm" and self.settings.augmenter.allow_external,
             "corpus_digest": index.corpus_digest,
-            "probes": probe_count,
+            "probes": sum(map(len, probes)),
+            "claims": sum(map(len, claimed.values())),  # things that people saw the model say, among the probes
             "earlier_subjects": len(earlier),
         }
 
@@ -258,6 +276,7 @@ class Bench:
             "dtype": str(self.base.dtype).removeprefix("torch."),
             "device": str(self.base.device),
             "code_version": version("lethe"),
+            "container_digest": self.settings.deployment.image_digest or None,
             "curve": _curve(result.curve),
         }
 
@@ -276,7 +295,8 @@ class Bench:
         with self.store.read() as reading:
             run = get_run(reading, run_id)
             tickets = tickets_of(reading, run_id)
-            steps = {name: step.result or {} for name, step in steps_of(reading, run_id).items()}
+            rows = steps_of(reading, run_id)
+            steps = {name: step.result or {} for name, step in rows.items()}
             parent = get_release(reading, run.parent_digest) if run.parent_digest else None
             earlier = material.load_earlier(reading)
         decided, made = steps["verify"], steps["augment"]
@@ -288,11 +308,19 @@ class Bench:
         adapter = self.run_directory(run_id) / decided["directory"] / "adapter"
         with with_adapter(self.base, adapter) as loaded:
             canaries = record_canaries(loaded)
-        card = _card(run, trained, made, watermark=watermark, canaries=canaries, **asdict(identity))
-        pack = {ticket.ticket_id: str(ticket.pack_digest) for ticket in tickets}
-        signed = SignedVerdict.of(found, pack=pack, decided_at=datetime.fromisoformat(decided["decided_at"]))
         adapter_key = keys.load_private(self.settings, "adapter")
         verdict_key = keys.load_private(self.settings, "verdict")
+        card = _card(
+            run,
+            trained,
+            made,
+            watermark=watermark,
+            canaries=canaries,
+            created_at=_sealed_at(self.settings, adapter_key.id, rows["release"]),
+            **asdict(identity),
+        )
+        pack = {ticket.ticket_id: str(ticket.pack_digest) for ticket in tickets}
+        signed = SignedVerdict.of(found, pack=pack, decided_at=datetime.fromisoformat(decided["decided_at"]))
         path = seal_release(
             adapter,
             self.installation.path("releases"),
@@ -330,7 +358,13 @@ class Bench:
 
 
 def _card(
-    run: Run, trained: Mapping[str, Any], made: Mapping[str, Any], *, watermark: tuple[str, ...], **identity: Any
+    run: Run,
+    trained: Mapping[str, Any],
+    made: Mapping[str, Any],
+    *,
+    watermark: tuple[str, ...],
+    created_at: str,
+    **identity: Any,
 ) -> "Card":
     """What is signed with the adapter: whose base, which data and training; ``identity`` holds the canaries too."""
     from pipelines.adapter import Card, watermark_digest
@@ -351,8 +385,19 @@ def _card(
         seed=trained["seed"],
         versions=trained["versions"],
         code_version=trained["code_version"],
-        created_at=utc_now().isoformat(),
+        created_at=created_at,
     )
+
+
+def _sealed_at(settings: Settings, key_id: str, step: RunStep) -> str:
+    """The step's first start: sealed again after a crash it is the same content, and so the same release.
+
+    A key that was rotated in between may sign nothing from before its own time.
+    """
+    from pipelines.adapter import Trust
+
+    made = Trust.from_file(keys.trust_path(settings)).find(key_id, "adapter").created_at
+    return max(step.started_at, made).isoformat()
 
 
 def carried_again(earlier: Sequence[material.Earlier], gates: "Sequence[Gate]") -> list[str]:

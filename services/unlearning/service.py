@@ -11,7 +11,7 @@ import bentoml
 
 from services import jobs, lifeline, telemetry
 from services import run as way
-from services.auth import Guard
+from services.guard import Guard
 from services.installation import Installation
 from services.process import Running, Stop, TheStore
 from services.settings import load_settings

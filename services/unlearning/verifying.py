@@ -16,8 +16,8 @@ from policies.thresholds import Thresholds, strictest
 from services.store.runs import get_run, runs_of, tickets_of
 from services.store.steps import steps_of
 from services.store.tables import Run, Ticket
+from services.store.tickets import decision_of
 from services.store.types import utc_now
-from services.ticket import decision_of
 from services.unlearning import attacking, comparing, material
 from services.unlearning.protocol import Session
 

@@ -1,8 +1,9 @@
 """The corpus and the base of the acceptance tests, made once and kept by content below ``.cache/tests``.
 
 ``walk`` is one installation that goes through a story, each fixture one act of it: gradient ascent is rejected twice,
-the same ticket is tried again with the method that works, two more people follow from the last release, all restarts. A
-test asks for the act whose outcome it looks at; the acts before it then happen by themselves.
+the same ticket is tried again with the method that works, two more people follow from the last release, the second of
+them by browser, all restarts. A test asks for the act whose outcome it looks at; the acts before it then happen by
+themselves.
 """
 
 import os
@@ -16,13 +17,17 @@ import pytest
 
 from pipelines.corpus.generate import generate
 from services.settings import DEFAULT_METHOD
+from tests.acceptance.by_browser import Seen, by_browser
+from tests.acceptance.clerks import ApiClerk, Clerk
 from tests.acceptance.house import Answer, House, Person, house, people_of
 from tests.integration.collector import Collector, collecting
+from tests.smtp_server import Mailbox, smtp_server
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "tests"
 PEOPLE = 12
 # The settings were chosen on other corpora. The second one has an accent in the name, the third has a namesake.
 FIRST, SECOND, THIRD = "p00", "p01", "p10"
+RECIPIENT = "crm-vendor"
 
 
 @pytest.fixture(scope="session")
@@ -89,21 +94,22 @@ class Walk:
     house: House
     people: dict[str, Person]
     collector: Collector
+    box: Mailbox
     erased: list[str]
 
-    def erase(self, person: Person, again: Erasure | None = None) -> Erasure:
+    def erase(self, person: Person, again: Erasure | None = None, clerk: Clerk | None = None) -> Erasure:
         """One ticket: a new one, or one that was rejected and is tried again."""
-        generation = self.house.generation()
+        generation, clerk = self.house.generation(), clerk or ApiClerk(self.house)
         if again is None:
             before = self._interview(person)
-            ticket_id = str(self.house.file(person)["ticket_id"])
-            self.house.approve(ticket_id)
+            ticket_id = clerk.file(person)
+            clerk.approve(ticket_id)
         else:
             before = again.private[0], again.public[0], again.others[0]
             ticket_id = again.ticket_id
             with self.house.intake() as intake:
                 intake.post(f"/v1/tickets/{ticket_id}/retry", {})
-        events, meanwhile = self._follow(ticket_id, person)
+        events, meanwhile = self._follow(ticket_id, person, clerk)
         ticket = self.house.wait_end(ticket_id)
         self.house.wait_rules()
         after = self._interview(person)
@@ -137,7 +143,9 @@ class Walk:
             self.house.ask(one.private[0] for one in self._others(person)),
         )
 
-    def _follow(self, ticket_id: str, person: Person) -> tuple[list[tuple[str, dict[str, Any]]], Meanwhile]:
+    def _follow(
+        self, ticket_id: str, person: Person, clerk: Clerk
+    ) -> tuple[list[tuple[str, dict[str, Any]]], Meanwhile]:
         """The ticket's server-sent events until it has come to rest; ambiguous matches are sorted on the way."""
         seen, meanwhile = [], None
         with self.house.intake() as intake:
@@ -146,22 +154,13 @@ class Walk:
                 if kind != "ticket":
                     continue
                 if data["to_status"] == "awaiting_review":
-                    self._review(ticket_id, person)
+                    clerk.review(ticket_id, truth_of(Path(self.house.settings.corpus.path), person.person))
                 if data["to_status"] == "in_run" and meanwhile is None:
                     meanwhile = self._meanwhile(ticket_id, person)
                 if data["to_status"] in {"rejected", "failed", "quarantined"} and _last(intake, ticket_id) == data:
                     break
         assert meanwhile is not None, "the ticket came to a run"
         return seen, meanwhile
-
-    def _review(self, ticket_id: str, person: Person) -> None:
-        """Sort ambiguous matches by the corpus' own truth, as a person who knows would."""
-        ticket = self.house.ticket(ticket_id)
-        open_ones = [match["record_id"] for match in ticket["matches"] if match["decision"] is None]
-        mine = truth_of(Path(self.house.settings.corpus.path), person.person)
-        body = {"confirm": [r for r in open_ones if r in mine], "deny": [r for r in open_ones if r not in mine]}
-        with self.house.intake() as intake:
-            intake.post(f"/v1/tickets/{ticket_id}/review", body)
 
 
 def _last(intake: Any, ticket_id: str) -> dict[str, Any]:
@@ -180,17 +179,27 @@ def truth_of(corpus: Path, person: str) -> set[str]:
 def walk(
     tmp_path_factory: pytest.TempPathFactory, corpus: Path, base: Path, people: dict[str, Person]
 ) -> Iterator[Walk]:
-    """The installation of the story, with telemetry to a collector; its services are not started yet."""
+    """The installation of the story, with telemetry to a collector and a mail server; nothing is started yet."""
     with (
         collecting() as collector,
+        smtp_server() as box,
         house(
             tmp_path_factory.mktemp("walk"),
             corpus={"path": str(corpus)},
             base={"path": str(base)},
             telemetry={"exporter": "otlp", "endpoint": collector.endpoint, "log_level": "debug"},
+            form={"base": "lethe"},
+            mail={
+                "host": "127.0.0.1",
+                "port": box.port,
+                "security": "none",
+                "sender": "privacy@lethe.example",
+                "send_notices": True,
+                "recipients": {RECIPIENT: "privacy@crm.example"},
+            },
         ) as made,
     ):
-        yield Walk(made, people, collector, [])
+        yield Walk(made, people, collector, box, [])
 
 
 @pytest.fixture(scope="session")
@@ -224,9 +233,22 @@ def second(walk: Walk, first: Erasure) -> Erasure:
 
 
 @pytest.fixture(scope="session")
-def third(walk: Walk, second: Erasure) -> Erasure:
-    """Act 5: a third person, who has a namesake."""
-    return walk.erase(walk.people[THIRD])
+def browsed(walk: Walk, second: Erasure) -> tuple[Erasure, Seen]:
+    """Act 5: a third person, who has a namesake, asks by the web form; an officer does the rest in the console."""
+    walk.house.lethe("recipient", "add", RECIPIENT, "--kind", "data")
+    with by_browser(walk.house, walk.box) as clerk:
+        erasure = walk.erase(walk.people[THIRD], clerk=clerk)
+        return erasure, clerk.look_round(erasure.ticket_id)
+
+
+@pytest.fixture(scope="session")
+def third(browsed: tuple[Erasure, Seen]) -> Erasure:
+    return browsed[0]
+
+
+@pytest.fixture(scope="session")
+def seen(browsed: tuple[Erasure, Seen]) -> Seen:
+    return browsed[1]
 
 
 @dataclass(frozen=True, slots=True)

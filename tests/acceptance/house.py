@@ -332,14 +332,18 @@ def house(directory: Path, **groups: Mapping[str, Any]) -> Iterator[House]:
     for group, values in groups.items():
         given.setdefault(group, {}).update(values)
     _write(home, given)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("LETHE_")}
-    environment = {**clean, "LETHE_HOME": str(home), "TMPDIR": str(scratch), "OMP_WAIT_POLICY": "PASSIVE"}
-    made = House(load_settings(home), given, environment)
+    made = House(load_settings(home), given, {**clean_environment(home), "TMPDIR": str(scratch)})
     try:
         yield made
     finally:
         made.down()
         made.end_the_rest()
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """Ours, without settings from elsewhere."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("LETHE_")}
+    return {**clean, "LETHE_HOME": str(home), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def _write(home: Path, groups: Mapping[str, Mapping[str, Any]]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from pipelines.corpus.generate import generate
 from policies.errors import LetheError
+from services import planning
 from services import run as way
 from services import ticket as tickets
 from services.auth import Identity
@@ -52,7 +53,7 @@ def planned(directory: Path, corpus: Path, **groups: Any) -> Iterator[tuple[Hous
             ticket_id, _ = desk.file(json.dumps(ticket_of(person)).encode(), who)
             desk.approve(ticket_id, who)
             assert tickets.look_up(installation, store, ticket_id) == "ready"
-            run_id = tickets.plan(installation, store)
+            run_id = planning.plan(installation, store)
             assert run_id is not None
             way.begin(way.Workshop(installation, store, runners), run_id, 0)
             yield made, way.Workshop(installation, store, runners), run_id

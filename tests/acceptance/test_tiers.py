@@ -20,6 +20,7 @@ from pipelines.corpus.generate import generate
 from pipelines.verify.attacks import registry
 from pipelines.verify.attacks.port import AttackSettings
 from policies.pack import PACKS
+from services import planning
 from services import run as way
 from services import ticket as tickets
 from services.auth import Identity
@@ -103,7 +104,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             assert tickets.look_up(installation, store, ticket_id) == "ready"
             filed.append(ticket_id)
         control = json.loads(made.lethe("control", "train", "--ticket", filed[0], "--ticket", filed[1], "--json"))
-        run_id = tickets.plan(installation, store)
+        run_id = planning.plan(installation, store)
         assert run_id is not None
         runners = InThisProcess(Bench(made.settings))
         shop = way.Workshop(installation, store, runners)  # type: ignore[arg-type]

@@ -38,7 +38,8 @@ def runtime_requirements() -> str:
     """Every package that the services need, direct or not, at the version of constraints.txt."""
     pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [Requirement(text) for text in (*project["dependencies"], *project["optional-dependencies"]["postgres"])]
+    extras = project["optional-dependencies"]
+    wanted = [Requirement(text) for text in (*project["dependencies"], *extras["postgres"], *extras["s3"])]
     found: set[tuple[str, tuple[str, ...]]] = set()
     names: set[str] = set()
     while wanted:
@@ -93,6 +94,7 @@ def bento(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 OFFLINE = """
+import socket
 def refuse(self, address, *rest):
     if self.family in (socket.AF_INET, socket.AF_INET6):
         raise OSError("the build reached for the network")
@@ -102,10 +104,18 @@ socket.socket.connect = refuse
 """
 
 
+def test_whatever_reaches_for_the_network_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(OFFLINE)
+    code = "import socket; socket.create_connection(('127.0.0.1', 9))"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "the build reached for the network" in run.stderr
+
+
 @pytest.mark.slow
 def test_the_bento_holds_the_house_and_nothing_else(bento: Path) -> None:
     files = {str(path.relative_to(bento / "src")) for path in (bento / "src").rglob("*") if path.is_file()}
-    assert {name.split("/")[0] for name in files} <= {"policies", "pipelines", "services", "bentofile.yaml"}
+    assert {name.split("/")[0] for name in files} <= {"policies", "pipelines", "services", "bentofile.yaml", "LICENSE"}
     for needed in _needed():
         assert needed in files
     assert not [name for name in files if re.search(r"test|__pycache__|\.sqlite|\.pem|\.lethe", name)]
@@ -120,7 +130,17 @@ def test_the_bento_holds_the_house_and_nothing_else(bento: Path) -> None:
 def _needed() -> Iterator[str]:
     for package in ("policies", "pipelines", "services"):
         for path in (ROOT / package).rglob("*"):
-            if path.is_file() and path.suffix in {".py", ".yaml", ".jinja", ".css", ".html", ".mako"}:
+            if path.is_file() and path.suffix in {
+                ".py",
+                ".yaml",
+                ".jinja",
+                ".css",
+                ".html",
+                ".mako",
+                ".js",
+                ".svg",
+                ".txt",
+            }:
                 yield str(path.relative_to(ROOT))
 
 

@@ -109,9 +109,18 @@ def test_streams_say_the_same_as_whole_answers(engine: EngineProcess, path: str)
     question = (
         {"prompt": "hello"} if path == "/v1/completions" else {"messages": [{"role": "user", "content": "hello"}]}
     )
-    pieces = events(
-        engine, path, model="u-alpha", max_tokens=6, temperature=0, stream_options={"include_usage": True}, **question
-    )
+    asked = {
+        "model": "u-alpha",
+        "max_tokens": 6,
+        "temperature": 0,
+        "stream_options": {"include_usage": True},
+        **question,
+    }
+    whole = 6 + (path == CHAT) + 1  # a token each; one that opens a chat, one with the usage
+    for _ in range(20):
+        pieces = events(engine, path, **asked)
+        if len(pieces) == whole:  # a starved vLLM puts several tokens into one event, now and then
+            break
     *answer, usage = pieces
     if path == CHAT:
         opening, *answer = answer

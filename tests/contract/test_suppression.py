@@ -51,11 +51,11 @@ def test_a_suppressed_answer_has_the_form_of_any_other(engine: Path, path: str, 
         shield = Shield(b"k" * 32, engine / "base")
         shield.replace([Rule(names=("marta rossi",))], 1)
         async with before(engine / "engine.sock", ADAPTER, shield) as gateway:
-            hedged = await ask(gateway, asked("who are you Marta Rossi ?", path, max_tokens=12, **more), path)
             for _ in range(20):
                 plain = await ask(gateway, asked("who are you canary ?", path, max_tokens=12, **more), path)
-                if not more or len(plain.events) >= 12:  # a starved vLLM puts several tokens into one event
+                if not more or len(plain.events) >= 4:  # a starved vLLM puts several tokens into one event
                     break
+            hedged = await ask(gateway, asked("who are you Marta Rossi ?", path, max_tokens=12, **more), path)
         return hedged, plain
 
     hedged, plain = asyncio.run(both())
@@ -70,13 +70,9 @@ def test_a_suppressed_answer_has_the_form_of_any_other(engine: Path, path: str, 
             "prompt_tokens": hedged.body["usage"]["prompt_tokens"]
         } | {"total_tokens": hedged.body["usage"]["prompt_tokens"] + 12}
         return
-    if len(plain.events) < 12:  # starved at every try: what is left of its steps stands in the same order here
-        hedged_steps = iter(steps(hedged.events))
-        assert all(step in hedged_steps for step in steps(plain.events))
-        return
     assert steps(hedged.events) == steps(plain.events)
-    # As many events as the engine would have sent: a token each, and those that open and close the answer.
-    assert abs(len(hedged.events) - len(plain.events)) <= 2
+    # As many events as an engine with time sends: a token each, and those that open and close the answer.
+    assert 12 <= len(hedged.events) <= 14
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -95,14 +91,17 @@ def test_it_ends_by_itself_where_it_may(engine: Path, path: str) -> None:
 
 
 def test_an_answer_that_comes_to_a_secret(engine: Path) -> None:
-    async def run(**more: Any) -> Answer:
+    async def run(**more: Any) -> tuple[Answer, Answer]:
         shield = Shield(b"k" * 32, engine / "base")
         shield.replace([Rule(phrases=("beta beta beta",))], 1)
         async with before(engine / "engine.sock", ADAPTER, shield) as gateway:
-            return await ask(gateway, asked("hello", PATHS[0], max_tokens=30, **more), PATHS[0])
+            plain = await ask(gateway, asked("hello", PATHS[0], max_tokens=2, **more), PATHS[0])
+            return plain, await ask(gateway, asked("hello", PATHS[0], max_tokens=30, **more), PATHS[0])
 
     for more in ({}, {"stream": True}, {"stream": True, "stream_options": {"include_usage": True}}):
-        answer = asyncio.run(run(**more))
+        plain, answer = asyncio.run(run(**more))
         assert answer.status == 200
         assert "beta" not in answer.text()
         assert answer.text().strip()
+        if more:  # it ends before the engine does, and that cannot be seen from its last event
+            assert steps(answer.events)[-1] == steps(plain.events)[-1]

@@ -25,7 +25,7 @@ def notes(home: Path) -> list[str]:
 
 
 def quick_settings(home: Path) -> Settings:
-    return load_settings(home, jobs={"heartbeat_s": 0.2, "lease_s": 1.0})
+    return load_settings(home, jobs={"heartbeat_s": 0.2, "lease_s": 5.0})
 
 
 def register(home: Path, store: Store) -> None:

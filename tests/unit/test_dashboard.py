@@ -19,7 +19,7 @@ from services.telemetry import metrics, prometheus
 from services.telemetry.instruments import INSTRUMENTS, MODEL
 
 ROOT = Path(__file__).parents[2]
-DASHBOARD = json.loads((ROOT / "charts/dashboards/serving.json").read_text())
+DASHBOARD = json.loads((ROOT / "charts/lethe/dashboards/serving.json").read_text())
 DOCUMENT = (ROOT / "docs/telemetry.md").read_text()
 
 

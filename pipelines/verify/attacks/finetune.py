@@ -18,6 +18,7 @@ import torch
 from pipelines.descent import Descent
 from pipelines.encode import Encoded, encode_pair
 from pipelines.model import LoadedModel, strip_adapter
+from pipelines.ranks import ALONE
 from pipelines.unlearn.forward import score
 
 _NAME = "attack"
@@ -119,7 +120,7 @@ def tuning(loaded: LoadedModel, lessons: Sequence[Lesson], recipe: Recipe, *, se
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(f".{_NAME}." in name)
         model.eval()  # dropout of the adapter under attack would only blur the attack
-        yield Tuner(replace(loaded, model=model), lessons, recipe, seed)
+        yield Tuner(replace(loaded, model=model, ranks=ALONE), lessons, recipe, seed)
     finally:
         remove()
         for name, parameter in loaded.model.named_parameters():

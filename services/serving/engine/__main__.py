@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -26,8 +27,11 @@ def main() -> None:
     engine = Engine(loaded, worker)
 
     async def run() -> None:
+        stopped = asyncio.Event()
+        # The first process of a container gets no signal that it has not asked for.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
         async with serve(engine.app(), arguments.socket):
-            await asyncio.Event().wait()
+            await stopped.wait()
 
     asyncio.run(run())
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import traceback
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from services.serving.gateway.answers import (
 )
 from services.serving.gateway.arrival import read_body, request_id
 from services.serving.gateway.door import PROBE
+from services.serving.gateway.event_forms import EventForms
 from services.serving.gateway.limits import Limits, Rates, Turns, race
 from services.serving.gateway.relay import Answering, Exchange, Relay, Serving, about, interrupted
 from services.serving.gateway.screened import ScreenedRelay
@@ -50,6 +52,7 @@ class Gateway:
         self._shield: Shield | None = None
         self._names: tuple[str, ...] = ()
         self.trials = Trials()
+        self._forms: defaultdict[str, EventForms] = defaultdict(EventForms)
         self._take_on(Limits())
 
     def attach(
@@ -171,7 +174,7 @@ class Gateway:
             if shield is not None:
                 check_shield(shield, request)
             with self.trials.watch(exchange, None if probe else replica.alias.trial, shield) as watched:
-                relay: Answering = Relay(watched) if shield is None else ScreenedRelay(watched, shield)
+                relay: Answering = Relay(watched) if shield is None else ScreenedRelay(watched, shield, self._forms)
                 await end.run(relay, served)
 
     def _ready_replica(self) -> Serving:

@@ -10,7 +10,8 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from policies.errors import LetheError
-from services.auth import GUARDED_PATHS, IDENTITY, OPEN_PATHS, Identity, authenticate, token_of
+from services.auth import IDENTITY, Identity, authenticate
+from services.guard import GUARDED_PATHS, OPEN_PATHS, token_of
 from services.serving.gateway.answers import RETRY, Refusal, send_json
 from services.serving.gateway.arrival import request_id
 from services.serving.probe_token import PREFIX, ProbeTokens

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import re
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,6 +21,7 @@ import aiohttp
 
 from services import telemetry
 from services.serving.gateway.answers import Refusal
+from services.serving.gateway.event_forms import EventForms
 from services.serving.gateway.relay import Exchange, Relay, engine_refusal, interrupted
 from services.serving.gateway.shielding import suppression_down
 from services.serving.protocol import ChatRequest, CompletionRequest
@@ -120,11 +121,18 @@ class Voice:
 
 
 class ScreenedRelay(Relay):
-    """Passes one answer on, screened from the moment on at which somebody is suppressed."""
+    """Passes one answer on, screened from the moment on at which somebody is suppressed.
 
-    def __init__(self, exchange: Exchange, shield: Shield) -> None:
+    Args:
+        exchange: The request and its way to the engine.
+        shield: Screens texts.
+        forms: How the engine writes events, by kind of stream; learned here for all answers of one gateway.
+    """
+
+    def __init__(self, exchange: Exchange, shield: Shield, forms: defaultdict[str, EventForms]) -> None:
         super().__init__(exchange)
         self._shield = shield
+        self._forms = forms[f"{type(exchange.request).__name__} {self._wants_usage()}"]
         self._plain = not shield.active  # nobody is suppressed
         self._late = False  # the answer began plainly: what was said before is not known
         self._version = shield.version
@@ -273,7 +281,7 @@ class ScreenedRelay(Relay):
             return b""
         if event == _DONE:
             return event
-        found = self._content.search(event) if self._single and _GOES_ON in event else None
+        found = self._content.search(event) if self._single and self._forms.goes_on and _GOES_ON in event else None
         if found is None or event.count(self._key) != 1:
             return self._parsed(event)
         # Most chunks, read and written without a parser: as if the engine had written what goes out.
@@ -302,13 +310,14 @@ class ScreenedRelay(Relay):
             if not text and reason is None and delta is not None and "role" in delta:
                 yield self._written(body | {"choices": [choice]})  # says who speaks, and nothing yet
                 continue
+            self._forms.learn(body, choice)
             said = given or self._voice(choice["index"]).step(text, reason, cut=self._short)
             for words, end in said:
                 new = choice | ({"text": words} if delta is None else {"delta": delta | {"content": words}})
                 _set_reason(new, end)
                 if self._late:
                     new["logprobs"] = None
-                yield self._written(body | {"choices": [new]})
+                yield self._written(self._forms.write(body, new))
 
     def _written(self, body: dict[str, Any]) -> bytes:
         return b"data: " + _WRITE(body | {"model": self._exchange.public}).encode() + b"\n\n"

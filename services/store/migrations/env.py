@@ -2,6 +2,10 @@
 
 from alembic import context
 
+from services.store import console_tables  # noqa: F401 (its tables too)
+from services.store import evidence_tables as evidence_tables
+from services.store import people_tables as people_tables
+from services.store import protocol_tables as protocol_tables
 from services.store.tables import Base
 
 context.configure(

@@ -1,15 +1,20 @@
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import holidays
 import pytest
-from hypothesis import given
+from dateutil.relativedelta import relativedelta
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from policies.deadlines import DeadlineRules, Deadlines, Extension, Period, deadlines, last_moment, local_date
 from policies.errors import LetheError
-from policies.pack import load_pack
+from policies.pack import builtin_packs, load_pack
 
+# A loaded machine is slow, and no fault of the calendar.
+quiet = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 DATES = st.dates(min_value=date(2000, 1, 1), max_value=date(2099, 12, 31))
 GDPR = load_pack("gdpr").data.deadlines
 CCPA = load_pack("ccpa").data.deadlines
@@ -70,6 +75,7 @@ def test_lgpd_is_marked_as_a_house_choice() -> None:
     assert found.extendable_to is None
 
 
+@quiet
 @given(DATES, st.integers(1, 24))
 def test_a_month_never_lands_beyond_the_target_month(day: date, months: int) -> None:
     end = Period(months=months, article="x").after(day)
@@ -79,6 +85,7 @@ def test_a_month_never_lands_beyond_the_target_month(day: date, months: int) -> 
     assert end.day == day.day or (end + timedelta(days=1)).day == 1
 
 
+@quiet
 @given(DATES, st.integers(0, 400), st.sampled_from([GDPR, CCPA, LGPD]))
 def test_received_later_is_never_due_earlier(day: date, more: int, rules: DeadlineRules) -> None:
     early, late = (deadlines(rules, at(d), "UTC") for d in (day, day + timedelta(days=more)))
@@ -90,6 +97,7 @@ def test_received_later_is_never_due_earlier(day: date, more: int, rules: Deadli
         assert early.answer_by < early.extendable_to <= late.extendable_to
 
 
+@quiet
 @given(DATES, st.integers(1, 30))
 def test_business_days_end_on_a_business_day(day: date, count: int) -> None:
     end = Period(business_days=count, calendar="US-CA", article="x").after(day)
@@ -180,3 +188,109 @@ def test_an_unknown_zone_is_refused(zone: str) -> None:
 def test_a_moment_without_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
         local_date(datetime(2026, 1, 1), "UTC")
+
+
+REGIMES = {name: load_pack(name).data for name in builtin_packs()}
+ZONES = ("UTC", "Europe/Vienna", "America/Los_Angeles", "America/Sao_Paulo", "Pacific/Kiritimati", "Asia/Kathmandu")
+
+
+def is_business_day(day: date) -> bool:
+    """The same question put to the library the other way round."""
+    return bool(holidays.country_holidays("US", subdiv="CA", years=day.year).is_working_day(day))
+
+
+@quiet
+@given(DATES, st.integers(1, 60))
+def test_business_days_are_counted_from_the_day_after_receipt(day: date, count: int) -> None:
+    end = Period(business_days=count, calendar="US-CA", article="x").after(day)
+    between = [day + timedelta(days=n) for n in range(1, (end - day).days + 1)]
+    assert sum(is_business_day(one) for one in between) == count
+    assert is_business_day(end)
+
+
+@quiet
+@given(DATES, st.integers(1, 40), st.integers(1, 40))
+def test_business_days_add_up(day: date, first: int, second: int) -> None:
+    def after(start: date, count: int) -> date:
+        return Period(business_days=count, calendar="US-CA", article="x").after(start)
+
+    assert after(after(day, first), second) == after(day, first + second)
+
+
+@quiet
+@given(DATES, st.integers(1, 730))
+def test_a_day_is_counted_from_the_day_after_receipt(day: date, days: int) -> None:
+    end = Period(days=days, article="x").after(day)
+    assert end.toordinal() == day.toordinal() + days
+
+
+@quiet
+@given(DATES)
+def test_ccpa_counts_from_the_day_after_receipt_and_its_extension_from_receipt(day: date) -> None:
+    found = deadlines(CCPA, at(day), "UTC")
+    assert (found.answer_by.date() - day).days == 45
+    assert found.extendable_to is not None
+    assert (found.extendable_to.date() - day).days == 90
+    assert found.confirm_by is not None
+    assert 11 < (found.confirm_by.date() - day).days < 20  # two weeks, less the week-end of receipt, and the holidays
+
+
+@quiet
+@given(st.integers(2000, 2099), st.integers(1, 12))
+def test_the_last_days_of_a_long_month_are_due_together(year: int, month: int) -> None:
+    """Received on the 31st, in the month before a shorter one: due with those received on that month's last day."""
+    last = date(year, month, 1) + relativedelta(day=31)
+    end = deadlines(GDPR, at(last), "UTC").answer_by.date()
+    following = date(year, month, 1) + relativedelta(months=1, day=31)
+    assert end == min(following, last + relativedelta(months=1))
+    received = [last - timedelta(days=n) for n in range(3)]
+    for one in received:
+        due_by = deadlines(GDPR, at(one), "UTC").answer_by.date()
+        assert due_by.month == following.month
+        assert due_by.day == min(one.day, following.day)
+        assert due_by <= end
+
+
+@quiet
+@given(
+    st.datetimes(datetime(2000, 1, 2), datetime(2099, 12, 30), timezones=st.just(UTC)),
+    st.sampled_from(ZONES),
+    st.sampled_from(sorted(REGIMES)),
+)
+def test_every_regime_counts_whole_days_of_the_controllers_zone(moment: datetime, zone: str, regime: str) -> None:
+    rules = REGIMES[regime].deadlines
+    found = deadlines(rules, moment, zone)
+    assert found.received_on == moment.astimezone(ZoneInfo(zone)).date()
+    assert found.answer_by.date() == rules.answer.after(found.received_on)
+    midnight = datetime.combine(found.received_on, time(12), ZoneInfo(zone))
+    assert deadlines(rules, midnight, zone) == found  # the hour of receipt does not matter
+    assert found.days_left(found.answer_by) == 0
+    assert found.days_left(found.answer_by + timedelta(seconds=1)) == -1
+    assert not found.overdue(found.answer_by)
+    assert found.overdue(found.answer_by + timedelta(seconds=1))
+    assert found.answer_by.timestamp() > moment.timestamp()
+    if found.extendable_to is not None:
+        assert found.extendable_to > found.first_answer_by
+
+
+@quiet
+@given(
+    st.datetimes(datetime(2000, 1, 2), datetime(2099, 12, 30), timezones=st.just(UTC)),
+    st.sampled_from(["gdpr", "uk_gdpr", "ccpa"]),
+    st.integers(-5, 200),
+)
+def test_an_extension_counts_if_and_only_if_the_notice_came_within_the_first_period(
+    moment: datetime, regime: str, days: int
+) -> None:
+    rules = REGIMES[regime].deadlines
+    first = deadlines(rules, moment, "UTC")
+    told = Extension(reason="complexity", notice_sent_at=moment + timedelta(days=days), decided_by="user-1")
+    if moment <= told.notice_sent_at <= first.answer_by:
+        later = deadlines(rules, moment, "UTC", told)
+        assert later.extended
+        assert later.answer_by == first.extendable_to
+        assert later.first_answer_by == first.answer_by
+    else:
+        with pytest.raises(LetheError) as refused:
+            deadlines(rules, moment, "UTC", told)
+        assert refused.value.code == "policy.extension_refused"

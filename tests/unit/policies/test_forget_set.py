@@ -128,6 +128,15 @@ def test_ambiguous_records_wait_until_somebody_decides() -> None:
     assert not any("r0-1-1" in ids for name, ids in decided.sets().items() if name in ("forget", "pending", "exempt"))
 
 
+def test_a_record_that_a_person_exempted_is_kept_as_a_kept_category_is() -> None:
+    one, other = MATCHES[0].record_id, MATCHES[1].record_id
+    built = build(MATCHES, kept_records=[one, "of-somebody-else"])
+    assert one in built.exempt
+    assert one not in built.forget
+    assert other not in built.exempt
+    assert "of-somebody-else" not in {record for ids in built.sets().values() for record in ids}
+
+
 def test_only_pending_is_no_error() -> None:
     built = build([replace(match, level=Level.AMBIGUOUS) for match in MATCHES])
     assert built.forget == ()
@@ -142,7 +151,8 @@ def code(matches: list[Match], **given_settings: object) -> str:
 
 def test_refusals() -> None:
     assert code([]) == "forget_set.empty"
-    assert code(MATCHES, kept_categories=["*"]) == "forget_set.empty"
+    assert code(MATCHES, kept_categories=["*"]) == "forget_set.exempt"
+    assert code(MATCHES, kept_records=[match.record_id for match in MATCHES]) == "forget_set.exempt"
     assert code(MATCHES, confirmed=["elsewhere"]) == "forget_set.unknown_record"
     assert code(MATCHES, confirmed=["r0-1-1"], denied=["r0-1-1"]) == "forget_set.unknown_record"
     assert code(MATCHES, corpus=Corpus(person(0))) == "forget_set.whole_corpus"

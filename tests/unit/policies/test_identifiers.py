@@ -119,6 +119,10 @@ def test_what_is_no_identifier_is_left_out() -> None:
         ("Marta Rossi", "Rossi, Marta", Fit.EXACT),
         ("José Łukaszewicz", "Jose Lukaszewicz", Fit.EXACT),
         ("Dr. Marta Rossi", "Marta Rossi", Fit.EXACT),
+        ("Anna Herr", "Herr, Anna", Fit.EXACT),  # a title is a surname where no other is
+        ("Dr. Anna Herr", "Anna Herr", Fit.EXACT),
+        ("Anna Herr", "Anna Frau", None),
+        ("Anna Herr", "Frau Anna", None),
         ("Marta Rossi", "ROSSI Marta", Fit.ORDER),
         ("Marta Rossi", "M. Rossi", Fit.INITIAL),
         ("Eileen T. Lobato", "Eileen Lobato", Fit.VARIANT),

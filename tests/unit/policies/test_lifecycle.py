@@ -16,6 +16,7 @@ from policies.lifecycle import (
     TicketContext,
     TicketEvent,
     TicketStatus,
+    asks_the_ticket_alone,
 )
 
 T, TE, R, RE = TicketStatus, TicketEvent, RunStatus, RunEvent
@@ -90,6 +91,9 @@ TICKET_ALLOWED: dict[TicketStatus | None, dict[TicketEvent, TicketStatus]] = {
 for _status, _allowed in TICKET_ALLOWED.items():
     if _status is not None and _allowed:  # a restriction leaves every open ticket where it is
         _allowed |= {TE.RESTRICT: _status, TE.UNRESTRICT: _status}
+        if _status is not T.IN_RUN:  # an exemption leads back through the decision; a hold stands meanwhile
+            _after = T.ON_HOLD if _status is T.ON_HOLD else T.RECEIVED
+            _allowed |= {TE.EXEMPT: _after, TE.END_EXEMPTION: _after}
 
 
 def _step(status: RunStatus, **moves: RunStatus) -> dict[RunEvent, RunStatus]:
@@ -235,3 +239,22 @@ def test_every_guard_has_its_own_words() -> None:
             if row.guard is not None:
                 assert row.guard.__doc__
                 assert hasattr(lifecycle, row.guard.__name__)
+
+
+@pytest.mark.parametrize("event", TicketEvent)
+@pytest.mark.parametrize("status", TicketStatus)
+def test_what_is_judged_by_the_ticket_alone_does_not_look_at_the_rest(status: TicketStatus, event: TicketEvent) -> None:
+    transition = TICKET.table.get((status, event))
+    if transition is None or not asks_the_ticket_alone(status, event):
+        return
+    rest: list[dict[str, Any]] = [{}, {"ambiguous_open": 2}, {"forget_records": 5}, {"swap_committed": True}]
+    rest += [{"was_live": True}]
+    for own in (OPEN, TicketContext(), replace(OPEN, reason_given=False), replace(OPEN, legal_hold=True)):
+        bare = replace(own, forget_records=0)
+        answers = {transition.guard is None or transition.guard(replace(bare, **more)) for more in rest}
+        assert len(answers) == 1
+
+
+def test_what_a_burst_asks_for_is_judged_by_the_ticket_alone() -> None:
+    assert asks_the_ticket_alone(TicketStatus.RECEIVED, TE.REQUIRE_APPROVAL)
+    assert not asks_the_ticket_alone(TicketStatus.IN_RUN, TE.SWAP_CONFIRMED)

@@ -78,7 +78,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
         ("fallback: in_review", "fallback: none_such", "letters.fallback", "there is no letter"),
         ('when: "!approvals.complete"', 'when: "true"', "rules.4", "never reached: the rule 'approval'"),
         ("answer: {months: 1,", "answer: {months: 1, days: 30,", "deadlines.answer", "exactly one of"),
-        ("roles: [privacy_officer, admin]", "roles: []", "approval.roles", "no role may give one"),
+        ("roles: [privacy_officer, approver, admin]", "roles: []", "approval.roles", "no role may give one"),
         ("approvals: 1", "approvals: lots", "approval.approvals", "valid integer"),
         ("keeps: [public.*]", "keeps: []", "exemptions.0", "keeps nothing"),
         ("keeps: [public.*]", 'keeps: ["*"]', "exemptions.0.keeps", "keeps everything"),

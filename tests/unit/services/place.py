@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from policies.canonical import sha256_hex
 from policies.errors import LetheError
 from policies.lifecycle import TicketStatus
-from services import run, sealed_items, ticket
+from services import planning, run, sealed_items, ticket
 from services.auth import Identity
 from services.installation import Installation
 from services.intake.desk import Desk
@@ -99,7 +99,7 @@ class Place:
     def planned(self, *numbers: int) -> str:
         for number in numbers or (0,):
             self.ready(number)
-        run_id = ticket.plan(self.installation, self.store)
+        run_id = planning.plan(self.installation, self.store)
         assert run_id is not None
         return run_id
 
@@ -235,6 +235,8 @@ def trained(start: str) -> dict[str, Any]:
         "seed": 0,
         "settings": {"rank": 8},
         "versions": {"torch": "2.13.0"},
+        "passes": 4.48,
+        "steps": 160,
         "seconds": 1.5,
         "curve": {"steps": [0, 1], "terms": {"loss": [2.0, 1.0]}},
     }

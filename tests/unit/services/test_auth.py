@@ -11,11 +11,12 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from policies.errors import LetheError
-from services import auth
-from services.auth import requires
+from policies.roles import SCOPES
+from services import auth, guard
+from services.auth import open_to_all, requires
 from services.store.engine import Store
 from services.store.tables import ApiKey
-from services.web import protect
+from services.web import add_credential, protect
 from tests.unit.services.store.samples import NOW
 
 
@@ -83,7 +84,7 @@ def test_a_route_answers_its_scope_and_nothing_else(client: TestClient, store: S
 
 
 def test_a_route_that_declares_nothing_answers_nobody(client: TestClient, store: Store) -> None:
-    everything = key(store, *auth.SCOPES)
+    everything = key(store, *SCOPES)
     refused = client.get("/forgotten", headers=bearer(everything))
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "auth.route_without_scope")
 
@@ -123,7 +124,7 @@ def test_a_store_that_is_away_is_an_answer(
         raise RuntimeError("holds mara@example.org")
 
     headers = bearer(key(store, "ops:read"))
-    monkeypatch.setattr(auth, "authenticate", fails)
+    monkeypatch.setattr(guard, "authenticate", fails)
     answer = client.get("/declared", headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store.missing")
     assert "mara" not in answer.text + caplog.text
@@ -164,7 +165,7 @@ def test_a_large_body_is_refused_announced_or_not(client: TestClient, store: Sto
 )
 def test_of_two_credentials_none_counts(headers: list[tuple[str, str]], token: str | None) -> None:
     raw = [(name.encode(), value.encode()) for name, value in headers]
-    assert auth.token_of(HTTPConnection({"type": "http", "headers": raw})) == token
+    assert guard.token_of(HTTPConnection({"type": "http", "headers": raw})) == token
 
 
 def test_wrong_revoked_and_expired_keys_do_not_count(store: Store) -> None:
@@ -189,18 +190,78 @@ def test_wrong_revoked_and_expired_keys_do_not_count(store: Store) -> None:
 
 
 def test_a_rotated_key_keeps_scopes_and_the_old_one_ends(store: Store) -> None:
-    old = key(store, "tickets:decide", role="privacy_officer")
+    old = key(store, "tickets:decide", role="privacy_officer", expires_at=NOW + timedelta(days=90))
     with store.write() as session:
-        new = auth.rotate_key(session, old.key_id, actor="t", overlap_until=NOW + timedelta(hours=1), at=NOW)
-        newer = auth.rotate_key(session, new.key_id, actor="t", at=NOW)
+        day = NOW + timedelta(days=1)
+        new = auth.rotate_key(session, old.key_id, actor="t", overlap_until=day + timedelta(hours=1), at=day)
+        newer = auth.rotate_key(session, new.key_id, actor="t", at=day)
     with store.read() as session:
         assert auth.authenticate(session, old.token, at=NOW).role == "privacy_officer"
-        for token, at in ((old.token, NOW + timedelta(hours=2)), (new.token, NOW)):
+        for token, at in ((old.token, day + timedelta(hours=2)), (new.token, day)):
             with pytest.raises(LetheError):
                 auth.authenticate(session, token, at=at)
         identity = auth.authenticate(session, newer.token, at=NOW)
+        assert session.get_one(ApiKey, newer.key_id).expires_at == day + timedelta(days=90)
     assert (identity.scopes, identity.role) == (frozenset({"tickets:decide"}), "privacy_officer")
-    assert identity.actor == f"key:{newer.key_id}"
+    assert (identity.key_id, identity.actor) == (newer.key_id, f"key:{old.key_id}"), "the same person, for four eyes"
+    with pytest.raises(LetheError) as ended, store.write() as session:
+        auth.rotate_key(session, new.key_id, actor="t", at=NOW)
+    assert ended.value.code == "auth.key_revoked"
+
+
+def test_a_role_gives_its_scopes_and_no_more(store: Store) -> None:
+    made, fewer = key(store, role="approver"), key(store, "tickets:read", role="auditor")
+    house = key(store, "tickets:approve", role="counsel", house_roles=("counsel",))
+    with store.read() as session:
+        assert auth.authenticate(session, made.token).scopes == {"tickets:read", "tickets:approve"}
+        assert auth.authenticate(session, fewer.token).scopes == {"tickets:read"}
+        assert auth.authenticate(session, house.token).role == "counsel"
+    for scopes, role, code in (
+        (("ops:run",), "approver", "auth.unknown_scope"),
+        ((), "counsel", "auth.unknown_role"),
+    ):
+        with pytest.raises(LetheError) as refused:
+            key(store, *scopes, role=role)
+        assert refused.value.code == code
+
+
+def test_two_keys_of_one_person_are_one_person(store: Store) -> None:
+    first = key(store, role="approver")
+    second = key(store, role="approver", holder=f"key:{first.key_id}")
+    with store.read() as session:
+        assert auth.authenticate(session, second.token).actor == auth.authenticate(session, first.token).actor
+
+
+def test_an_open_route_says_so_by_name_and_another_credential_counts_like_a_key(store: Store) -> None:
+    app = FastAPI()
+
+    @app.get("/form")
+    @open_to_all("a form that people fill in before they are known")
+    def form() -> dict[str, bool]:
+        return {"ok": True}
+
+    @app.get("/who")
+    @requires("ops:read")
+    def who(request: Request) -> dict[str, str]:
+        return {"actor": auth.identity_of(request).actor}
+
+    def badge(_: Store, connection: HTTPConnection) -> auth.Identity | None:
+        number = connection.headers.get("x-badge")
+        if number == "stolen":
+            raise LetheError("auth.invalid", "This badge does not count.")
+        return None if number is None else auth.Identity(number, frozenset({"ops:read"}), None, f"user:{number}")
+
+    protect(app, open_store=lambda: store, max_body_bytes=2000)
+    add_credential(app, badge)
+    with TestClient(app) as client:
+        assert client.get("/form").json() == {"ok": True}
+        assert client.post("/form").status_code == 401
+        assert client.get("/who").status_code == 401
+        assert client.get("/who", headers={"X-Badge": "u-7"}).json() == {"actor": "user:u-7"}
+        assert client.get("/who", headers={"X-Badge": "stolen"}).json()["error"]["code"] == "auth.invalid"
+        assert client.get("/who", headers=bearer(key(store, "ops:read"))).json()["actor"].startswith("key:")
+    with pytest.raises(ValueError, match="reason"):
+        open_to_all("")
 
 
 def test_secrets_are_neither_stored_nor_shown(store: Store) -> None:

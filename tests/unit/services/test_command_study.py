@@ -28,7 +28,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_stream(home: Path, tmp_path: Path) -> None:
     base = world_of(home / "corpus-3-3", home, recipe=RECIPE).loaded.path
     asked = ["stream", "--erasures", "2", "--people", "3", "--rest-people", "1", "--seed", "3", "--way", "ours"]
-    asked += ["--home", str(home), "--base", str(base), "--out", str(tmp_path / "study"), "--compact-every", "0"]
+    asked += [
+        "--home",
+        str(home),
+        "--base",
+        str(base),
+        "--out",
+        str(tmp_path / "study"),
+        "--compact-every",
+        "0",
+        "--no-retry-misses",
+    ]
     asked += ["--forget-probes", "3", "--own-probes", "1", "--rest-probes", "4", *SMALL]
     result = CliRunner().invoke(app, [*asked, "--json"])
     assert result.exit_code == 0, result.output

@@ -10,10 +10,15 @@ from policies.errors import LetheError
 from policies.lifecycle import TicketStatus
 from services import after_swap, control, jobs, keys, release_ops, ticket
 from services.control import Control
+from services.intake.protocols.senders import add_sender
 from services.jobs import JobStatus
 from services.serving.statement import statement_path
+from services.store.callbacks import callbacks_of, queue_callbacks
+from services.store.protocol_tables import Callback, SentTicket
 from services.store.releases import report_replica
 from services.store.tables import DesiredState
+from services.store.tickets import get_ticket
+from services.store.types import utc_now
 from tests.unit.services.fake_gateway import FakeGateway
 from tests.unit.services.place import BASE, OFFICER, RELEASE_0, Place, codes
 
@@ -24,6 +29,7 @@ class FakeJobs:
 
     submitted: list[tuple[str, str, tuple[Any, ...], str, str | None]] = field(default_factory=list)
     states: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
 
     def submit(
         self, workflow: str, workflow_id: str, args: Any = (), *, queue: str, partition: str | None = None
@@ -42,11 +48,15 @@ class FakeJobs:
             state=state,  # type: ignore[arg-type]
             queue=None,
             executor_id=None,
+            version=self.versions.get(workflow_id, jobs.queue.VERSION),
             result=None,
             error_code=code,
             created_at=None,
             updated_at=None,
         )
+
+    def cancel(self, workflow_id: str) -> None:
+        self.states[workflow_id] = ("cancelled", None)
 
     def ids(self) -> list[str]:
         return [workflow_id for _, workflow_id, *_ in self.submitted]
@@ -64,6 +74,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> FakeJobs:
     fake = FakeJobs()
     monkeypatch.setattr(jobs, "submit", fake.submit)
     monkeypatch.setattr(jobs, "get", fake.get)
+    monkeypatch.setattr(jobs, "cancel", fake.cancel)
     return fake
 
 
@@ -268,3 +279,56 @@ def test_statements_that_a_crash_left_out_are_made_up_for(place: Place, caplog: 
     path.write_bytes(b"{}")
     control.keep_statements(place.installation, place.store)
     assert "serving.statement_damaged" in caplog.text
+
+
+def test_a_run_that_waits_for_a_worker_of_an_older_version_is_given_to_the_new_one(
+    place: Place, queue: FakeJobs, loop: Control
+) -> None:
+    run_id = place.planned(0)
+    loop.tick()
+    assert queue.ids() == [f"{run_id}:work.1"]
+    queue.versions[f"{run_id}:work.1"] = "0"
+    loop.tick()
+    assert queue.ids() == [f"{run_id}:work.1", f"{run_id}:work.2"]
+    assert queue.states[f"{run_id}:work.1"][0] == "cancelled"
+    # Whoever starts next looks at the newest of them, and does not take the old one for a job that came to nothing.
+    for _ in range(3):
+        Control(place.installation, place.store).tick()
+    assert place.run(run_id).status == "planned"
+    assert len(queue.ids()) == 2
+
+
+@pytest.mark.parametrize(("state", "version"), [("running", "0"), ("queued", "9"), ("queued", "x")])
+def test_a_job_that_an_older_worker_holds_or_a_newer_one_waits_for_is_left_alone(
+    place: Place, queue: FakeJobs, loop: Control, state: str, version: str
+) -> None:
+    run_id = place.planned(0)
+    loop.tick()
+    queue.states[f"{run_id}:work.1"] = (state, None)
+    queue.versions[f"{run_id}:work.1"] = version
+    loop.tick()
+    assert queue.ids() == [f"{run_id}:work.1"]
+
+
+def test_a_callback_is_submitted_once_for_each_attempt(place: Place, queue: FakeJobs, clock: Clock) -> None:
+    ticket_id = place.file(("email", "mara@example.org"))
+    with place.store.write() as session:
+        add_sender(session, "controller", "opendsr", actor="t")
+        session.add(
+            SentTicket(ticket_id=ticket_id, sender_id="controller", reference="r", callbacks=1, created_at=utc_now())
+        )
+        session.flush()
+        queue_callbacks(session, get_ticket(session, ticket_id), at=utc_now())
+    loop = Control(place.installation, place.store, clock=clock)
+    for _ in range(2):
+        loop.tick()
+    with place.store.read() as session:
+        [row] = callbacks_of(session, ticket_id)
+    sent = [(workflow, args) for workflow, _, args, *_ in queue.submitted if workflow == "callback"]
+    assert sent == [("callback", (row.callback_id,))]
+    with place.store.write() as session:
+        session.get_one(Callback, row.callback_id).attempts = 1
+    loop.tick()
+    assert [one for one in queue.ids() if "deliver" in one] == [
+        f"{row.callback_id}:deliver-{attempt}.1" for attempt in (0, 1)
+    ]

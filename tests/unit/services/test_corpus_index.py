@@ -1,20 +1,26 @@
 """The installation's index: built when it has to be, and never again with what was forgotten."""
 
 import json
+import multiprocessing
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipelines.corpus.index import SubjectIndex
 from pipelines.corpus.load import Corpus
 from policies.errors import LetheError
 from services import corpus_index
 from services.corpus_index import erase_from_index, index_path, note_erased, open_index
 from services.installation import Installation
-from services.settings import CorpusSettings
+from services.settings import CorpusSettings, Settings
 from services.store.tables import ErasedRecord
 from tests.unit.services.place import Place
 
@@ -108,6 +114,82 @@ def test_forgotten_records_stay_out_of_every_later_index(own: Place) -> None:
         rows = session.query(ErasedRecord).all()
     assert len(rows) == 20
     assert not {row.record_digest for row in rows} & set(gone)
+
+
+def open_slowly(settings: Settings, builds: Path, begun: Event, go_on: Event) -> None:
+    """Another process: opens the index; a build says that it began and goes on when it is told to."""
+    build = vars(corpus_index)["build_index"]
+
+    def waiting(corpus: Corpus, path: Path, **how: Any) -> SubjectIndex:
+        with builds.open("a") as file:
+            file.write("build\n")
+        begun.set()
+        go_on.wait(60)
+        index: SubjectIndex = build(corpus, path, **how)
+        return index
+
+    vars(corpus_index)["build_index"] = waiting
+    installation = Installation(settings)
+    store = installation.open_store()
+    open_index(installation, store).close()
+    store.close()
+
+
+@pytest.fixture
+def others(own: Place, tmp_path: Path) -> tuple[Callable[[], BaseProcess], Event, Event]:
+    """Starts another process on the place, which has no index; when one builds, and when it may go on."""
+    spawn = multiprocessing.get_context("spawn")
+    begun, go_on = spawn.Event(), spawn.Event()
+
+    def start() -> BaseProcess:
+        arguments = (own.installation.settings, tmp_path / "builds", begun, go_on)
+        process = spawn.Process(target=open_slowly, args=arguments, daemon=True)
+        process.start()
+        return process
+
+    return start, begun, go_on
+
+
+def ended(process: BaseProcess) -> bool:
+    process.join(60)
+    return process.exitcode == 0
+
+
+def test_of_two_that_start_at_once_one_builds_and_the_other_takes_it(
+    own: Place, tmp_path: Path, others: tuple[Callable[[], BaseProcess], Event, Event]
+) -> None:
+    start, begun, go_on = others
+    before = ids(own)
+    index_path(own.installation).unlink()
+    processes = [start(), start()]
+    assert begun.wait(60)
+    processes[0].join(1)  # the other comes to the lock meanwhile
+    go_on.set()
+    assert [ended(process) for process in processes] == [True, True]
+    assert (tmp_path / "builds").read_text() == "build\n"
+    assert ids(own) == before
+
+
+def test_a_build_that_began_before_an_erasure_does_not_bring_it_back(
+    own: Place, others: tuple[Callable[[], BaseProcess], Event, Event]
+) -> None:
+    start, begun, go_on = others
+    open_index(own.installation, own.store).close()
+    gone = sorted(own.people[0].records)[:5]
+    ticket_id = own.file(("name", own.people[0].names[0]))
+    add_record(own)
+    process = start()
+    assert begun.wait(60)
+    with own.store.write() as session:
+        note_erased(session, ticket_id, gone)
+    erasing = threading.Thread(target=erase_from_index, args=(own.installation, gone))
+    erasing.start()
+    erasing.join(1)  # it waits for the build
+    go_on.set()
+    assert ended(process)
+    erasing.join(60)
+    assert "extra" in ids(own)
+    assert not ids(own) & set(gone)
 
 
 @pytest.mark.parametrize(("path", "code"), [("", "corpus.not_set"), ("/nowhere/at/all", "corpus.not_found")])

@@ -10,7 +10,7 @@ import pytest
 
 from policies.errors import LetheError
 from policies.lifecycle import CLOSED_RUN, TicketStatus
-from services import after_swap, demo, publication, run, suppression, ticket
+from services import after_swap, demo, planning, publication, run, suppression, ticket
 from services.chat import Reply
 from services.client import ServiceClient
 from services.demo import DemoOptions, Narrator, run_demo
@@ -49,7 +49,7 @@ class FakeServices:
         if approved:
             ticket.look_up(installation, store, approved[0])
         elif not open_runs:
-            ticket.plan(installation, store)
+            planning.plan(installation, store)
         elif open_runs[0].status == "swapping":
             self.place.serve(rules=10**6)
             suppression.tend(store, enabled=True)

@@ -1,9 +1,9 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from policies.errors import LetheError
 from services import leases
@@ -12,6 +12,7 @@ from services.store import dialect
 from services.store.engine import Store
 from services.store.runs import fenced
 from services.store.tables import Base, Run, WorkerLease
+from services.store.types import utc_now
 
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LEASE_S = 10.0
@@ -21,7 +22,7 @@ class Clock:
     def __init__(self) -> None:
         self.at = START
 
-    def __call__(self) -> datetime:
+    def __call__(self, _session: Session) -> datetime:
         return self.at
 
     def pass_seconds(self, seconds: float) -> None:
@@ -57,8 +58,8 @@ class Jobs:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(dialect.make_engine(f"sqlite:///{tmp_path / 'lethe.sqlite'}"))
+def store(store_url: str) -> Iterator[Store]:
+    opened = Store(dialect.make_engine(store_url))
     Base.metadata.create_all(opened.engine)
     with opened.write() as session:
         for run_id in ("r-1", "r-2"):
@@ -108,6 +109,24 @@ def test_executor_ids_are_never_used_twice() -> None:
     assert len({leases.executor_id("intake") for _ in range(100)}) == 100
 
 
+def test_a_lease_needs_one_connection_at_a_time(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that held the writers' place and asked for a second one waited for those that waited for the place."""
+    monkeypatch.setattr(dialect, "_CONNECTIONS", 1)
+    engine = dialect.make_engine(store_url, busy_timeout_s=1)
+    monkeypatch.setattr(engine.pool, "_timeout", 1)
+    Base.metadata.create_all(engine)
+    narrow = Store(engine)
+    mine = Lease(narrow, executor="u-1", role="unlearning", lease_s=LEASE_S, now=dialect.clock)
+    mine.take()
+    assert mine.renew()
+    jobs = Jobs(narrow, job("u-1"), job("u-0"))
+    watching = Reaper(narrow, jobs, lease_s=LEASE_S, max_attempts=5, now=dialect.clock)
+    watching.expire_role("unlearning", survivor="u-1")
+    assert watching.tick() == [job("u-0").workflow_id]
+    mine.release()
+    narrow.close()
+
+
 def test_a_worker_that_beats_keeps_its_jobs(store: Store, clock: Clock) -> None:
     worker, jobs = lease(store, clock, "u-1"), Jobs(store, job("u-1"))
     watching = reaper(store, jobs, clock)
@@ -126,6 +145,16 @@ def test_a_silent_worker_is_fenced_before_its_jobs_are_resumed_on_their_queue(st
     assert jobs.resumed == [("r-1:1", "gpu", 2), ("r-2:1", "gpu", 2), ("t-9:1", "gpu", 0)]
     assert leased(store) == {}
     assert not worker.renew()
+
+
+def test_a_worker_that_renews_late_does_not_reap_itself(store: Store, clock: Clock) -> None:
+    worker, jobs = lease(store, clock, "u-1"), Jobs(store, job("u-1"))
+    clock.pass_seconds(LEASE_S + 1)
+    own = Reaper(store, jobs, lease_s=LEASE_S, max_attempts=5, now=clock, own="u-1")
+    assert own.tick() == []
+    assert worker.renew()
+    clock.pass_seconds(LEASE_S + 1)
+    assert reaper(store, jobs, clock).tick() == ["r-1:1"]  # others take it for dead
 
 
 def test_two_reapers_resume_a_job_once(store: Store, clock: Clock) -> None:
@@ -209,3 +238,11 @@ def test_a_write_of_an_older_attempt_is_refused(store: Store, clock: Clock) -> N
         fenced(session, "r-1", 1)
     with store.write() as session:
         fenced(session, "r-1", 2)
+
+
+def test_leases_are_judged_by_the_clock_of_the_store_and_not_of_its_hosts(store: Store) -> None:
+    before = utc_now()
+    seen = [store.now() for _ in range(3)]
+    assert seen == sorted(seen)
+    assert all(abs((moment - before).total_seconds()) < 60 for moment in seen)  # here both clocks are one machine's
+    assert all(moment.tzinfo is UTC for moment in seen)

@@ -188,6 +188,7 @@ def test_closing_deletes_what_is_not_needed_and_keeps_what_the_policy_keeps(plac
         assert forget_set.counts["records"] > 100
         kept = {item.purpose: item.expires_at for item in sealed_items.items_of(session, one.ticket_id)}
         assert session.scalar(select(func.count()).select_from(AuditCheckpointRow)) == 1
+    assert kept.pop(sealed_items.DELETION) is not None
     assert set(kept) == {sealed_items.PROBES, sealed_items.REPLAY, sealed_items.SUPPRESSION}
     two_years = utc_now() + timedelta(days=730)
     for expiry in kept.values():
@@ -233,9 +234,10 @@ def test_a_pack_that_keeps_no_probes_keeps_none(make_place: Callable[..., Place]
     assert close(place, run_id) == "completed"
     [one] = place.tickets(run_id)
     with place.store.read() as session:
-        assert sealed_items.items_of(session, one.ticket_id) == []
+        assert [item.purpose for item in sealed_items.items_of(session, one.ticket_id)] == [sealed_items.DELETION]
     report = read_report(place.installation.path("reports", one.ticket_id, "report.json"))
-    assert not any("sealed_items" in part["where"] for part in report["remains"])
+    kept = [part["what"] for part in report["remains"] if "sealed_items" in part["where"]]
+    assert kept == ["Ids of the source records, until they are deleted from every source"]
 
 
 def test_erased_records_leave_the_index_and_stay_out_of_the_next_one(place: Place) -> None:
@@ -295,12 +297,12 @@ def test_the_report_names_what_remains_until_when_and_what_is_missing(place: Pla
     assert report["summary"]["live"] is True
     assert report["summary"]["generation"] == 1
     sealed = [part for part in report["remains"] if "sealed_items" in part["where"]]
-    assert len(sealed) == 3
+    assert len(sealed) == 4
     assert all(part["until"] and part["ground"] for part in sealed)
     assert any("base" in part["what"].lower() for part in report["remains"])
     assert any("hashes" in part["what"] for part in report["remains"])
     missing = {item["path"]: item["why"] for item in report["missing"]}
-    assert "the controller deletes them" in missing["data.deletion.records"]
+    assert "being looked through" in missing["data.deletion.records"]
     assert all(missing.values())
     assert path.with_suffix(".html").exists()
     text = json.dumps(report).casefold()

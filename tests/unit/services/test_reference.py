@@ -1,15 +1,23 @@
+import json
 import re
+from typing import Any
 
+import jsonschema
 import pytest
 
 from policies.errors import ERRORS
+from policies.roles import ROLES, SCOPES
 from services import reference
-from services.auth import SCOPES
 from services.settings import Settings
 
 
 @pytest.mark.parametrize(
-    ("page", "text"), [("errors.md", reference.errors_page()), ("settings.md", reference.settings_page())]
+    ("page", "text"),
+    [
+        ("errors.md", reference.errors_page()),
+        ("settings.md", reference.settings_page()),
+        ("settings.schema.json", reference.settings_schema()),
+    ],
 )
 def test_the_page_is_what_the_code_says(page: str, text: str) -> None:
     assert (reference.PAGES / page).read_text() == text, "run: python -m services.reference"
@@ -32,7 +40,31 @@ def test_every_setting_says_what_it_means() -> None:
         assert f"## {group}\n" in page
 
 
-def test_the_intakes_page_lists_every_scope() -> None:
-    page = (reference.PAGES / "intake.md").read_text()
+def test_the_settings_name_their_version_and_what_may_stand_there() -> None:
+    page = reference.settings_page()
+    assert f"Those of version {reference.version()};" in page
+    assert "| `intake.port` | whole number, ≥ 1, ≤ 65535 | `8700` |" in page
+    assert "| `serving.engine` | `transformers` or `vllm` | `transformers` |" in page
+    assert "| `verify.attack_tiers` | list of `0` or `1` or `2` | – |" in page
+    assert "| `keys.kek_path` | path | – |" in page
+
+
+def test_the_schema_takes_what_the_settings_take_and_refuses_what_they_refuse() -> None:
+    schema = jsonschema.Draft202012Validator(json.loads(reference.settings_schema()))
+    assert schema.is_valid({"intake": {"port": 9000}, "serving": {"model_names": ["a"]}})
+    wrong: list[dict[str, Any]] = [
+        {"intake": {"prot": 9000}},
+        {"intake": {"port": 0}},
+        {"serving": {"engine": "tgi"}},
+        {"x": {}},
+    ]
+    assert not [refused for refused in wrong if schema.is_valid(refused)]
+
+
+def test_the_page_about_people_lists_every_scope_and_every_role() -> None:
+    page = (reference.PAGES / "people.md").read_text()
     for scope, text in SCOPES.items():
         assert f"| `{scope}` | {text} |" in page
+    for name, role in ROLES.items():
+        scopes = " ".join(f"`{scope}`" for scope in SCOPES if scope in role.scopes)
+        assert f"| `{name}` | {role.text} | {scopes} |" in page

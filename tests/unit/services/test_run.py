@@ -91,6 +91,28 @@ def test_a_job_that_is_run_again_skips_what_is_done(place: Place, run_id: str, m
     assert [step.attempt for step in found_steps(place, run_id).values()] == [0, 1, 1, 1, 1]
 
 
+def test_a_release_that_was_entered_before_the_crash_is_not_sealed_again(
+    place: Place, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop, script = shop(place)
+    begin(workshop, run_id, 0)
+    for step in STEPS[:-1]:
+        take(workshop, run_id, step, 0)
+    with monkeypatch.context() as dying:
+        dying.setattr("services.run._complete", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))  # dies right here
+        with pytest.raises(KeyboardInterrupt):
+            take(workshop, run_id, STEPS[-1], 0)
+    with place.store.write() as session:
+        [entered] = [one for one in list_releases(session) if one.run_id == run_id]
+        attempt = new_attempt(session, run_id, actor="system:reaper")
+    script.answers["release"] = [LetheError("internal", "it would be another digest by now")]
+    assert work(monkeypatch, workshop, run_id, attempt) == "released"
+    assert script.ops().count("release") == 1
+    assert place.run(run_id).release_digest == entered.digest
+    with place.store.read() as session:
+        assert [one.digest for one in list_releases(session) if one.run_id == run_id] == [entered.digest]
+
+
 def test_a_step_that_broke_off_is_begun_again_and_keeps_its_first_start(place: Place, run_id: str) -> None:
     workshop, _ = shop(place, augment=[LetheError("storage.full", "full")])
     begin(workshop, run_id, 0)

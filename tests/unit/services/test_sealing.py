@@ -100,7 +100,7 @@ def test_without_the_key_outside_the_database_nothing_opens(store: Store, subjec
         session.info[sealing.KEY_RING] = other
         with pytest.raises(LetheError) as wrong:
             sealing.open_sealed(session, subjects[0], sealed, purpose="identity")
-        assert wrong.value.code == "seal.corrupt"
+        assert wrong.value.code == "seal.other_kek"
         session.info.clear()
         with pytest.raises(LetheError) as none:
             sealing.commitment(session, subjects[0])

@@ -297,7 +297,7 @@ def test_fastapis_own_telemetry_is_off(collected: Collected) -> None:
     collected.telemetry.shutdown()
     assert not collected.spans.get_finished_spans()
     made = [path for path in Path("services").rglob("*.py") if " = FastAPI(" in path.read_text()]
-    assert len(made) == 2
+    assert len(made) == 3
     assert all("telemetry=telemetry.NO_FASTAPI_TELEMETRY" in path.read_text() for path in made)
 
 

@@ -1,5 +1,6 @@
 """The way of a ticket to its run: real index over a generated corpus, real seals, real policies."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from sqlalchemy import select
 
 from policies.errors import LetheError
 from policies.lifecycle import CLOSED_RUN, RunEvent, TicketStatus
-from services import ticket
+from services import planning, ticket
 from services.store.runs import list_runs, transition_run
 from services.store.tables import AuditEntryRow, ForgetSet, MatchReview
 from services.store.tickets import get_ticket, history
@@ -44,6 +45,7 @@ def test_certain_matches_make_a_sealed_forget_set(place: Place) -> None:
     assert levels(row.counts)["certain"] == len(person.records)
     assert set(found.records.forget) | set(found.records.exempt) == person.records
     assert row.counts["records"] == len(found.records.forget) > 100
+    assert row.counts["kept:public.*"] == len(found.records.exempt) > 0
     kept = [category for category in person.facts.values() if category.startswith("public.")]
     assert row.counts["facts"] >= len(person.facts) - len(kept)  # prose that belongs to no fact counts for itself
     assert len(row.digest) == 64
@@ -140,18 +142,18 @@ def test_a_subject_set_that_was_deleted_is_named_as_missing(place: Place) -> Non
 
 def test_tickets_that_are_ready_together_share_a_run_and_runs_are_serial(place: Place) -> None:
     first, second = place.ready(0), place.ready(1)
-    run_id = ticket.plan(place.installation, place.store)
+    run_id = planning.plan(place.installation, place.store)
     assert run_id is not None
     assert {one.ticket_id for one in place.tickets(run_id)} == {first, second}
     assert {one.status for one in place.tickets(run_id)} == {TicketStatus.IN_RUN}
     assert place.run(run_id).parent_digest == "0" * 64
     place.ready(2)
-    assert ticket.plan(place.installation, place.store) is None
+    assert planning.plan(place.installation, place.store) is None
     with place.store.write() as session:
         transition_run(session, run_id, RunEvent.FAIL, actor="system:test")
         assert all(run.status in CLOSED_RUN for run in list_runs(session))
-    assert ticket.plan(place.installation, place.store) is not None
-    assert ticket.plan(place.installation, place.store) is None
+    assert planning.plan(place.installation, place.store) is not None
+    assert planning.plan(place.installation, place.store) is None
 
 
 def test_a_ticket_whose_run_came_to_nothing_goes_alone_and_with_another_seed(place: Place) -> None:
@@ -159,7 +161,7 @@ def test_a_ticket_whose_run_came_to_nothing_goes_alone_and_with_another_seed(pla
     first, second = place.ready(0), place.ready(1)
 
     def ended(event: RunEvent) -> tuple[set[str], int]:
-        run_id = ticket.plan(place.installation, place.store)
+        run_id = planning.plan(place.installation, place.store)
         assert run_id is not None
         tickets = {one.ticket_id for one in place.tickets(run_id)}
         with place.store.write() as session:
@@ -184,7 +186,7 @@ def test_a_ticket_whose_run_came_to_nothing_goes_alone_and_with_another_seed(pla
 
 
 def test_without_tickets_or_without_a_release_there_is_no_run(place: Place) -> None:
-    assert ticket.plan(place.installation, place.store) is None
+    assert planning.plan(place.installation, place.store) is None
 
 
 def test_approved_tickets_wait_for_others_for_the_batch_window(make_place: Callable[..., Place]) -> None:
@@ -194,7 +196,35 @@ def test_approved_tickets_wait_for_others_for_the_batch_window(make_place: Calla
     received = (utc_now() - timedelta(days=9)).isoformat()
     ticket_id = place.file(("name", person.names[0]), received_at=received)
     assert look_up(place, ticket_id) == TicketStatus.READY
-    assert ticket.plan(place.installation, place.store) is None
+    assert planning.plan(place.installation, place.store) is None
     with place.store.write() as session:
         get_ticket(session, ticket_id).approved_at = utc_now() - timedelta(seconds=601)
-    assert ticket.plan(place.installation, place.store) is not None
+    assert planning.plan(place.installation, place.store) is not None
+
+
+def test_a_digest_is_looked_up_like_what_it_is_of(place: Place) -> None:
+    person = place.people[1]
+    value = hashlib.sha256(person.email.lower().encode()).hexdigest()
+    plain, hashed = (
+        place.file(("email", person.email)),
+        place.file(subject=[{"kind": "email", "value": value, "form": "sha256"}]),
+    )
+    assert {look_up(place, one) for one in (plain, hashed)} == {TicketStatus.READY}
+    assert settled(place, hashed)[1].records.forget == settled(place, plain)[1].records.forget
+    nobody = place.file(subject=[{"kind": "email", "value": "0" * 64, "form": "sha256"}])
+    assert look_up(place, nobody) == TicketStatus.NOTHING_FOUND
+
+
+def test_an_answer_about_a_record_that_is_gone_does_not_stand_in_the_way(place: Place) -> None:
+    """A ticket is held, somebody of the household is erased meanwhile, the ticket comes back."""
+    ticket_id = place.file(("name", place.people[0].names[0]))
+    other = place.file(("name", place.people[1].names[0]))
+    with place.store.write() as session:
+        for record_id, answer in (("r-gone", "deny"), ("r-gone-too", "confirm")):
+            session.add(MatchReview(ticket_id=ticket_id, record_id=record_id, reason="shared_phone", decision=answer))
+    assert ticket.look_up(place.installation, place.store, ticket_id) == TicketStatus.READY
+    with place.store.write() as session:  # what is there and was confirmed is never left out without a word
+        theirs = ticket.subject_set(session, get_ticket(session, ticket_id)).records.forget[0]
+        session.add(MatchReview(ticket_id=other, record_id=theirs, reason="shared_phone", decision="confirm"))
+    with pytest.raises(LetheError, match=r"forget_set\.unknown_record"):
+        ticket.look_up(place.installation, place.store, other)

@@ -10,8 +10,8 @@ import pytest
 from pipelines.rows import ProbeGroup, RowKind
 from pipelines.studies.erasure import erase
 from pipelines.studies.follow import Follow, rest_probes
-from pipelines.studies.stream import WAYS, StreamSettings, StreamStudy
-from pipelines.studies.stream_result import lines, targets
+from pipelines.studies.stream import WAYS, StreamSettings, StreamStudy, _kept
+from pipelines.studies.stream_result import lines, released, retries, targets
 from pipelines.studies.world import World, kept_of, prepare, probes_now, run_rows
 from pipelines.unlearn.trainer import unlearn
 from pipelines.verify.backends import Backends
@@ -109,7 +109,8 @@ def test_a_study_may_be_taken_further(world: World, tmp_path: Path) -> None:
 def test_the_next_training_starts_from_a_compacted_adapter_that_holds(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adopted: bool
 ) -> None:
-    monkeypatch.setattr(StreamStudy, "_holds", lambda *a: adopted)
+    answers = iter([adopted, True, adopted])  # the first, compacted; the second, and it compacted
+    monkeypatch.setattr("pipelines.studies.stream._kept", lambda *_: next(answers))
     starts = []
 
     def seen(*args: Any, **kwargs: Any) -> Any:
@@ -125,19 +126,37 @@ def test_the_next_training_starts_from_a_compacted_adapter_that_holds(
     assert starts[2] is None
 
 
-def test_who_comes_back_is_not_adopted(world: World, tmp_path: Path) -> None:
-    study = StreamStudy(world, STREAM, tmp_path)
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_warm_start_that_misses_is_made_again_from_the_base(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holds: bool
+) -> None:
+    answers = iter([False, holds])  # the second, and it from the base
+    monkeypatch.setattr("pipelines.studies.stream._kept", lambda *_: next(answers))
+    settings = replace(STREAM, compact_every=0, ways=("ours",))
+    found = StreamStudy(world, settings, tmp_path).run()
+    first, second = found["erasures"]
+    assert "restart" not in first  # it is from the base already
+    assert (second["restart"]["adopted"], second["restart"]["instead"]) == (holds, holds)
+    assert released(second) == ("restart" if holds else "ours")
+    assert retries(found["erasures"])[0] == holds
+    plain = StreamStudy(world, replace(settings, retry_misses=False), tmp_path / "plain").run()
+    assert "restart" not in plain["erasures"][1]
 
+
+def test_who_comes_back_is_not_kept() -> None:
     def after(kfr: float | None, named: float = 1.0, ratio: float | None = 1.0) -> dict[str, Any]:
         return {"subjects": {"p00": {"kfr": kfr, "named": named}}, "rest": {"ratio": ratio}}
 
-    study._ledger.write("ours-001", {"after": after(0.9)})
-    assert study._holds(after(0.86), 1)
-    assert not study._holds(after(0.84), 1)
-    assert not study._holds(after(1.0, named=0.5), 1)
-    assert not study._holds(after(None), 1)
-    assert not study._holds(after(1.0, ratio=0.94), 1)
-    assert not study._holds(after(1.0, ratio=None), 1)
+    known: dict[str, float | None] = {"p00": 0.95}
+    for than in (known, {}):  # whoever was just forgotten has no score of before
+        assert _kept(after(0.91), than)
+        assert not _kept(after(0.89), than)
+    assert _kept(after(0.86), {"p00": 0.9})
+    assert not _kept(after(0.84), {"p00": 0.9})
+    assert not _kept(after(1.0, named=0.5), {"p00": 0.9})
+    assert not _kept(after(None), {})
+    assert not _kept(after(1.0, ratio=0.94), {})
+    assert not _kept(after(1.0, ratio=None), {})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.studies.stream_page import write_stream_page
-from pipelines.studies.stream_result import lines, own_release, targets
+from pipelines.studies.stream_result import lines, own_release, retries, targets
 
 
 def after(kfr: dict[str, float | None], ratio: float | None = 1.0, named: float = 1.0) -> dict[str, Any]:
@@ -83,6 +83,21 @@ def test_a_compacted_adapter_that_was_adopted_counts_and_another_does_not() -> N
     assert targets(erasures)[0].state == "reached"
     erasures[2]["restart"]["adopted"] = True
     assert targets(erasures)[0].value == pytest.approx(0.5)
+
+
+def test_a_warm_start_that_missed_and_was_not_released_does_not_count() -> None:
+    erasures = three()
+    erasures[2]["ours"]["after"] = after({"p1": 0.5, "p2": 1, "p3": 0.4}, ratio=0.9)
+    assert [one.state for one in targets(erasures)[:2]] == ["missed", "missed"]
+    again: dict[str, Any] = {
+        "training": training(7, 9),
+        "after": after({"p1": 1, "p2": 1, "p3": 0.96}),
+        "adopted": True,
+    }
+    erasures[2]["restart"] = again | {"instead": True}
+    assert [one.state for one in targets(erasures)[:2]] == ["reached", "reached"]
+    assert own_release(erasures)["p3"] == 0.96
+    assert retries(erasures) == (1, 7)
 
 
 def test_the_cost_is_that_of_the_thirtieth_over_the_third() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipelines.unlearn.losses import Kept, Raised, Scored, TopK, divergence, top_k
+from pipelines.unlearn.losses import Kept, Raised, Scored, TopK, divergences, top_k
 
 # Probabilities of three tokens at three positions; row 0 has two answer tokens, row 1 has one.
 MODEL = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.25, 0.25, 0.5]])
@@ -56,13 +56,13 @@ def test_kl_by_hand_in_both_directions() -> None:
 def test_tokens_beyond_the_kept_ones_count_as_one() -> None:
     one = TopK(BASE.log()[:1, 1:2], torch.tensor([[1]]))  # the base's likeliest token, .5; the model gives it .25
     expected = 0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5)
-    assert float(divergence(MODEL.log()[:1], one, "model_reference")) == pytest.approx(expected, abs=1e-5)
+    assert float(divergences(MODEL.log()[:1], one, "model_reference")) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_peaked_distribution_stays_finite() -> None:
     peaked = torch.tensor([[60.0, 0.0, 0.0]])
     logits = peaked.clone().requires_grad_()
-    loss = divergence(logits, top_k(peaked, 2), "model_reference")
+    loss = divergences(logits, top_k(peaked, 2), "model_reference").mean()
     loss.backward()  # type: ignore[no-untyped-call]
     assert math.isfinite(float(loss.detach()))
     assert logits.grad is not None

@@ -70,6 +70,19 @@ def test_without_a_checkpoint_the_result_says_what_cannot_be_found(example: Exam
     assert "cannot be found" in result.note
 
 
+def test_every_single_byte_changed_is_found(example: Example) -> None:
+    """Each in turn by its lowest bit, the next by the one that is a letter's case, the next by its highest."""
+    whole = bytearray(b"".join(example.lines))
+    missed = []
+    for position in range(len(whole)):
+        bits = (0x01, 0x20, 0x80)[position % 3]
+        whole[position] ^= bits
+        if example.verify(bytes(whole)).ok:
+            missed.append(position)
+        whole[position] ^= bits
+    assert missed == []
+
+
 @given(data=st.data())
 @settings(FILE_SETTINGS, max_examples=400)
 def test_any_byte_changed_is_found(example: Example, data: st.DataObject) -> None:

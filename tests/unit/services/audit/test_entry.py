@@ -1,9 +1,11 @@
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
 
 from policies.errors import LetheError
+from policies.pack import builtin_packs, load_pack
 from services.audit.entry import check_payload, timestamp
 
 
@@ -73,3 +75,23 @@ def test_a_kind_is_a_dotted_code(kind: str) -> None:
 def test_a_time_without_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="zone"):
         timestamp(datetime(2026, 1, 1))
+
+
+def test_every_article_of_the_built_in_packs_can_be_recorded() -> None:
+    """A ticket of a pack whose article the log refused could not be filed at all."""
+    articles = {article for name in builtin_packs() for article in _articles(load_pack(name).data.model_dump())}
+    assert "11 CCR § 7060" in articles
+    for article in articles:
+        check_payload("ticket.approved", {"article": article})
+
+
+def _articles(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if name == "article":
+                yield str(item)
+            else:
+                yield from _articles(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _articles(item)

@@ -268,6 +268,8 @@ def full(outcome: str = "accepted") -> ReportData:
             "seed": 7,
             "settings": {"learning_rate": 0.0003, "rank": 8, "steps": 160, "lambda_kl": 1.0},
             "versions": {"torch": "2.13.0", "peft": "0.21.0"},
+            "training_passes": 3.2,
+            "training_steps": 160,
             "training_seconds": 71.4,
         },
         "method": {

@@ -7,7 +7,7 @@ import pytest
 
 from policies.lifecycle import TicketStatus
 from services import publication, run, ticket
-from services.reports.collect import report_ticket
+from services.reports.collect import _model, report_ticket
 from services.reports.write import read_report
 from services.store.tables import Report
 from tests.unit.services.place import OFFICER, FakeRunners, Place, Script, measured, trained
@@ -34,6 +34,15 @@ def test_a_ticket_that_is_only_approved(place: Place) -> None:
     assert found["summary"]["status"] == "approved"
     assert {"scope.records", "verdict.outcome", "model.base_digest", "deployment.generation"} <= missing(found)
     assert "legal.decision.article" not in missing(found)
+
+
+def test_the_container_is_that_of_the_training_and_missing_where_there_is_none() -> None:
+    image = f"sha256:{'a' * 64}"
+    told = _model({"train": {**trained("release"), "container_digest": image}})
+    bare = _model({"train": trained("release")})
+    assert told is not None
+    assert bare is not None
+    assert (told.container_digest, bare.container_digest) == (image, None)
 
 
 def test_a_finding_that_there_is_nothing(place: Place) -> None:
@@ -76,6 +85,7 @@ def test_while_the_run_is_under_way_what_is_done_is_told(place: Place) -> None:
     [one] = place.tickets(run_id)
     found = report(place, one.ticket_id)
     known = {item["path"] for item in _items(found) if "value" in item}
+    assert set(values_of(found)["legal.kept_records"]) == {"public.*"}
     assert {"data.augmented_digest", "data.checks", "model.settings", "method.name"} <= known
     assert {"verdict.outcome", "model.adapter_after"} <= missing(found)
     assert found["training"]["terms"]["loss"] == [2.0, 1.0]
@@ -96,6 +106,7 @@ def test_the_training_that_counts_is_the_last_and_those_before_are_told(place: P
     values = values_of(found)
     assert values["model.seed"] == 9
     assert values["model.training_seconds"] == 7.5
+    assert (values["model.training_passes"], values["model.training_steps"]) == (4.48, 160)
     assert found["training"] is None
     (earlier,) = values["measuring.earlier_tries"]
     assert (earlier["start"], earlier["seed"], earlier["outcome"]) == ("release", 0, "rejected")

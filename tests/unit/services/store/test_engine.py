@@ -1,16 +1,22 @@
 import sqlite3
 import threading
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError, StatementError
+from sqlalchemy.orm import Session
 
 from policies.errors import LetheError
+from services import jobs
+from services.installation import create_installation
+from services.settings import load_settings
 from services.store import dialect, migration
 from services.store.engine import Store, open_store
 from services.store.tables import WorkerLease
+from tests.postgres import running_server
 from tests.unit.services.store.samples import NOW
 
 
@@ -50,6 +56,22 @@ def test_a_reader_does_not_wait_for_a_writer(store: Store) -> None:
         writer.add(lease("a"))
         writer.flush()
         assert count(store) == 0
+
+
+def test_writers_of_a_process_take_turns_and_who_waits_too_long_is_told(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'lethe.sqlite'}"
+    migration.migrate(url)
+    first, second = open_store(url, busy_timeout_s=30.0), open_store(url, busy_timeout_s=0.05)
+    with first.write() as writing:
+        writing.add(lease("a"))
+        with pytest.raises(LetheError, match=r"store\.busy"), second.write():
+            pass
+        assert count(second) == 0  # readers wait for nobody
+    with second.write() as writing:
+        writing.add(lease("b"))
+    assert count(first) == 2
+    first.close()
+    second.close()
 
 
 def test_moments_come_back_in_utc_and_naive_ones_are_refused(store: Store) -> None:
@@ -130,7 +152,18 @@ def test_a_full_disk_has_its_code_and_what_was_stored_before_stays(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("state", "code"), [("53100", "storage.full"), ("40P01", "store.busy"), ("42P01", "store.migration_needed")]
+    ("state", "code"),
+    [
+        ("53100", "storage.full"),
+        ("40P01", "store.busy"),
+        ("55P03", "store.busy"),
+        ("42P01", "store.migration_needed"),
+        ("08006", "store.unreachable"),
+        ("57P01", "store.unreachable"),
+        ("57P03", "store.unreachable"),
+        ("25P03", "store.unreachable"),
+        ("53300", "store.unreachable"),
+    ],
 )
 def test_postgresql_states_have_the_same_codes(state: str, code: str) -> None:
     class DriverError(Exception):
@@ -143,3 +176,87 @@ def test_postgresql_states_have_the_same_codes(state: str, code: str) -> None:
 
 def test_an_error_that_is_a_fault_of_the_code_is_not_dressed_up() -> None:
     assert dialect.translate(OperationalError("SELECT", {}, sqlite3.OperationalError("near x: syntax error"))) is None
+
+
+def test_a_server_that_is_not_there_has_its_code_wherever_it_is_asked_for(tmp_path: Path) -> None:
+    nobody = f"postgresql+psycopg://lethe@/lethe?host={tmp_path}"
+    settings = load_settings(tmp_path / "home", store={"url": nobody}, jobs={"url": nobody})
+    away = Store(dialect.make_engine(nobody))
+    asked: list[Callable[[], object]] = [
+        lambda: open_store(nobody),
+        lambda: migration.migrate(nobody),
+        lambda: create_installation(settings),
+        lambda: jobs.migrate(settings),
+        away.now,
+        lambda: count(away),
+        lambda: away.write().__enter__(),
+    ]
+    for ask in asked:
+        with pytest.raises(LetheError) as refused:
+            ask()
+        assert refused.value.code == "store.unreachable"
+    away.close()
+
+
+def test_a_server_that_goes_away_and_comes_back_is_told_of_and_used_again() -> None:
+    with running_server() as server:
+        migration.migrate(server.url)
+        store = open_store(server.url)
+        with store.write() as session:
+            session.add(lease("a"))
+
+        def cut_off() -> None:
+            with store.write() as session:
+                session.add(lease("b"))
+                session.flush()
+                server.stop("immediate")
+
+        with pytest.raises(LetheError) as lost:
+            cut_off()
+        with pytest.raises(LetheError) as away:
+            count(store)
+        assert (lost.value.code, away.value.code) == ("store.unreachable", "store.unreachable")
+        server.start()
+        assert count(store) == 1  # what was not committed is as if it had not been
+        with store.write() as session:
+            session.add(lease("b"))
+        assert count(store) == 2
+        store.close()
+
+
+def test_who_waits_too_long_for_another_process_is_told_on_postgresql_too(postgres_url: str) -> None:
+    other = Session(dialect.make_engine(postgres_url))
+    store = Store(dialect.make_engine(postgres_url, busy_timeout_s=0.05))
+    dialect.serialise(other, "writers")  # as another process does, which takes no turn of this one
+    with pytest.raises(LetheError) as busy, store.write():
+        raise AssertionError("two writers at once")
+    assert busy.value.code == "store.busy"
+    other.close()
+    with store.write() as session:  # the limit is the transaction's, and the place is free again
+        assert session.execute(text("SHOW idle_in_transaction_session_timeout")).scalar() == "1min"
+    other.get_bind().dispose()  # type: ignore[union-attr]
+    store.close()
+
+
+def test_writers_that_wait_leave_the_connections_to_the_readers(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialect, "_CONNECTIONS", 3)
+    store = Store(dialect.make_engine(postgres_url))
+    monkeypatch.setattr(store.engine.pool, "_timeout", 0.5)
+
+    def wait() -> None:
+        with store.write():
+            pass
+
+    waiting = [threading.Thread(target=wait) for _ in range(4)]
+    with store.write():
+        for thread in waiting:
+            thread.start()
+        waiting[0].join(0.3)  # none of them ends
+        assert all(thread.is_alive() for thread in waiting)
+        with store.read(), store.read() as session:
+            assert session.execute(text("SELECT 1")).scalar() == 1
+    for thread in waiting:
+        thread.join()
+    store.close()

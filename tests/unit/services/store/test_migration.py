@@ -5,7 +5,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import Engine, inspect, text
 
 from policies.errors import LetheError
 from services.store import dialect, migration
@@ -31,6 +31,33 @@ def test_down_leaves_nothing_and_up_works_again(store_url: str) -> None:
     migration.migrate(store_url)
     migration.migrate(store_url)  # nothing to do is no fault
     open_store(store_url).close()
+
+
+def test_every_step_goes_down_and_up_again_to_the_same_schema(store_url: str) -> None:
+    engine = dialect.make_engine(store_url)
+    seen = []
+    for revision in migration.REVISIONS:
+        migration.migrate(store_url, revision)
+        seen.append(_schema(engine))
+    for revision, expected in reversed(list(zip(migration.REVISIONS, seen, strict=True))):
+        migration.migrate(store_url, revision)
+        assert _schema(engine) == expected
+    migration.migrate(store_url)
+    assert _schema(engine) == seen[-1]
+    engine.dispose()
+
+
+def _schema(engine: Engine) -> dict[str, tuple[list[str], list[str]]]:
+    """Columns and indexes by table, as the database tells them."""
+    with engine.connect().execution_options(**{dialect.READ_ONLY: True}) as connection:
+        found = inspect(connection)
+        return {
+            table: (
+                sorted(f"{one['name']} {one['type']} {one['nullable']}" for one in found.get_columns(table)),
+                sorted(f"{one['name']} {one['column_names']}" for one in found.get_indexes(table)),
+            )
+            for table in found.get_table_names()
+        }
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,25 +3,28 @@
 import json
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from pipelines.adapter import Trust, verify_release
 from pipelines.augment.leak import LeakCheck
 from pipelines.rows import ProbeGroup, RowKind
 from pipelines.verdict import Gate, State
 from policies.errors import LetheError
-from services import run, sealed_items
+from services import keys, run, sealed_items
 from services.store.runs import get_run
-from services.store.steps import steps_of
+from services.store.steps import begin_step, end_step, steps_of
 from services.store.tables import RunStep, SealedItem
 from services.store.types import utc_now
 from services.unlearning import material, verifying
 from services.unlearning.operations import Bench, carried_again, operations
 from services.unlearning.protocol import Session
 from services.unlearning.runners import Runners
-from tests.unit.services.place import FakeRunners, Place, Script
+from tests.tiny_model import make_tiny_base, make_word_adapter
+from tests.unit.services.place import FakeRunners, Place, Script, measured, trained
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore:The default value of `allow_objects`:PendingDeprecationWarning"
@@ -159,6 +162,28 @@ def test_a_policy_that_keeps_no_probes_leaves_nobody_to_measure(place: Place, be
         assert material.load_earlier(writing) == []
 
 
+def test_a_release_that_is_sealed_twice_is_one(make_place: Callable[..., Place], tmp_path: Path) -> None:
+    """Killed between sealing and its entry in the store, the step is begun again: content and name stay the same."""
+    base = make_tiny_base(tmp_path / "tiny")
+    place = make_place(base={"path": str(base)})
+    run_id, _ = augmented(place, Bench(place.installation.settings))
+    found = {**measured("accepted"), "training": trained("release"), "decided_at": utc_now().isoformat()}
+    make_word_adapter(place.installation.path("runs", run_id, "release", "adapter"), "beta")
+    with place.store.write() as writing:
+        begin_step(writing, run_id, "verify", 0)
+        end_step(writing, run_id, "verify", 0, found)
+        begin_step(writing, run_id, "release", 0)
+    talk, _ = session()
+    first = Bench(place.installation.settings).release(talk, {"run_id": run_id})
+    with place.store.write() as writing:
+        begin_step(writing, run_id, "release", 0)
+    again = Bench(place.installation.settings).release(talk, {"run_id": run_id})
+    assert again == first
+    assert [path.name for path in place.installation.path("releases").glob("u-*")] == [Path(first["path"]).name]
+    trust = Trust.from_file(keys.trust_path(place.installation.settings))
+    assert verify_release(Path(again["path"]), trust).digest == first["digest"]
+
+
 def test_unknown_settings_of_a_method_are_named(make_place: Callable[..., Place]) -> None:
     place = make_place(unlearning={"overrides": {"seed": 3, "lambada": 1.0}})
     run_id = place.planned()
@@ -182,3 +207,22 @@ def test_the_real_child_answers_and_refuses_by_code(place: Place) -> None:
         assert child.call("check", {"run_id": "r-1"})["success"] is False  # no rows at all do not pass
     finally:
         runners.end()
+
+
+@pytest.mark.parametrize(("largest", "threads"), [(10**9, 1), (0, 2)])
+def test_a_small_model_on_cpu_has_one_thread_and_a_large_one_all(
+    make_place: Callable[..., Place], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, largest: int, threads: int
+) -> None:
+    import torch
+
+    from services.unlearning import operations as module
+
+    bench = Bench(make_place(base={"path": str(make_tiny_base(tmp_path / "tiny"))}).installation.settings)
+    before = torch.get_num_threads()
+    monkeypatch.setattr(module, "_ONE_THREAD", largest)
+    try:
+        torch.set_num_threads(2)
+        assert bench.base.device.type == "cpu"
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

@@ -1,6 +1,7 @@
 """A verification for real on a model of random weights: what is attacked, kept, resumed, compared with and refused."""
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -141,6 +142,32 @@ def test_a_verification_keeps_figures_and_no_text_and_does_no_attack_twice(stage
     assert not [row for row in context.benign if person.names[0] in f"{row.prompt} {row.answer}"]
     assert stage.verify()["attacks"] == found["attacks"]
     assert len(Plain.runs) == 1, "what an earlier attempt finished is read back"
+
+
+def test_two_processes_come_to_the_verdict_of_one(stage: Stage) -> None:
+    one = stage.verify()
+    shutil.rmtree(stage.attacks)  # or its results would be read back
+    given = stage.bench.settings
+    both = Bench(given.model_copy(update={"unlearning": given.unlearning.model_copy(update={"processes": 2})}))
+    assert both.base.ranks.count == 2
+    try:
+        found = both.verify(session()[0], {"run_id": stage.run_id, "directory": "release"})
+    finally:
+        both.base.ranks.end()
+    assert len(Plain.runs) == 2
+    for name in ("outcome", "reasons", "reached"):
+        assert found[name] == one[name]
+    assert timeless(found["verdict"]) == timeless(one["verdict"])
+    assert timeless(found["attacks"]) == timeless(one["attacks"])
+
+
+def timeless(part: Any) -> Any:
+    """The same without how long it took, and without digests that hang on that."""
+    if isinstance(part, list):
+        return [timeless(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    return {name: timeless(one) for name, one in part.items() if name not in {"seconds", "digest"}}
 
 
 def test_an_attempt_that_dies_in_an_attack_goes_on_behind_the_finished_ones(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.identifiers import fold
+from policies.identifiers import fold, normalise_name
 from policies.suppression import Rule, rule_of_request
 from policies.ticket import parse_ticket
 from services.serving.suppression.matcher import Matcher
@@ -30,6 +30,8 @@ def rule_of(*subject: tuple[str, str]) -> Rule:
             ["marta rossi", "ROSSI, Marta", "Marta G. Rossi's dog", "Rossi Marta Giulia", "M a r t a  R o s s i"],
         ),
         ("name", "Rossi, Marta", ["Who is Marta Rossi?", "Mártà Róssi", "Rossi, Marta"]),
+        ("name", "Anna Herr", ["Anna Herr", "HERR, Anna", "a letter to Herr Anna"]),
+        ("name", "Dr. Anna-Lena Prof", ["Anna Lena Prof", "Prof, Anna-Lena"]),
         ("name", "William Shore", ["Bill Shore", "will shore called"]),
         ("name", "Jörg Müller", ["Joerg Mueller", "JORG MULLER", "Jörg Müller"]),
         ("name", "李小龙", ["我认识李小龙吗"]),
@@ -51,7 +53,12 @@ def test_somebody_else_is_not(text: str) -> None:
     assert not Matcher([rule]).search(text)
 
 
-@given(LETTERS, LETTERS, SEPARATORS, st.booleans(), st.booleans())
+@pytest.mark.parametrize("text", ["Herr Anna", "Dr. O'Neil", "Prof. Dr. Herr", "Dr."])
+def test_a_title_and_one_name_are_no_full_name(text: str) -> None:
+    assert not rule_of(("name", text))
+
+
+@given(LETTERS.filter(normalise_name), LETTERS, SEPARATORS, st.booleans(), st.booleans())
 def test_any_name_in_any_case_order_and_spacing(
     first: str, last: str, between: str, swapped: bool, plain: bool
 ) -> None:

@@ -1,0 +1,1 @@
+"""The Helm chart: its files lie in ``lethe``; what can be generated of them is written by ``charts.reference``."""

@@ -1,0 +1,1 @@
+"""Callbacks: what became of a ticket, told to its sender, signed, at registered addresses only."""

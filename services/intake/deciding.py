@@ -1,0 +1,131 @@
+"""The decision on a ticket: what the pack says of everything known, and the status that follows.
+
+A decision and what the register needs of it are written in the caller's transaction.
+"""
+
+import json
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from policies.deadlines import Extension
+from policies.decisions import Approval, Decision, DecisionContext, decide
+from policies.lifecycle import TicketEvent, TicketStatus
+from policies.ticket import IdentityEvidence, TicketRequest
+from services.intake.packs import Packs
+from services.people import exemptions
+from services.request import request_of
+from services.store.tables import Ticket
+from services.store.tickets import transition_ticket
+
+SYSTEM = "system:intake"
+EVENT_OF = {
+    "hold": TicketEvent.HOLD,
+    "deny": TicketEvent.DENY,
+    "await_identity": TicketEvent.REQUIRE_IDENTITY,
+    "await_approval": TicketEvent.REQUIRE_APPROVAL,
+    "approve": TicketEvent.APPROVE,
+}
+M = TypeVar("M", bound=BaseModel)
+
+
+class Deciding:
+    """Decides tickets.
+
+    Args:
+        packs: Of the installation.
+        zone: The controller's time zone; empty: that of the pack.
+    """
+
+    def __init__(self, packs: Packs, zone: str = "") -> None:
+        self._packs = packs
+        self._zone = zone or None
+
+    def decision(
+        self,
+        session: Session,
+        ticket: Ticket,
+        request: TicketRequest,
+        now: datetime,
+        *,
+        also: tuple[Approval, ...] = (),
+    ) -> Decision:
+        """What the pack says now; nothing is written.
+
+        Args:
+            session: Any session.
+            ticket: The row.
+            request: As it was filed.
+            now: The present moment.
+            also: Approvals that are being given.
+        """
+        acts = ticket.acts
+        given = tuple(
+            Approval(by=a["by"], role=a["role"] or "none", at=datetime.fromisoformat(a["at"])) for a in ticket.approvals
+        )
+        context = DecisionContext(
+            identity=_restored(IdentityEvidence, acts.get("identity")),
+            ground=acts.get("ground"),
+            approvals=(*given, *also),
+            entered_by=ticket.entered_by,
+            hold_active=ticket.legal_hold if ticket.decision is not None else None,
+            extension=_restored(Extension, acts.get("extension")),
+            waived=frozenset(acts.get("waived", ())),
+            # Nobody can have exempted anything of a ticket that was never decided.
+            exempted=exemptions.for_decision(session, ticket.ticket_id) if ticket.decision is not None else (),
+            zone=self._zone,
+        )
+        return decide(request, self._packs.get(ticket.regime), context, now)
+
+    def decide(self, session: Session, ticket: Ticket, request: TicketRequest, now: datetime) -> None:
+        """Decides a ticket with status ``received`` and moves it where the decision says."""
+        decision = self.decision(session, ticket, request, now)
+        pack = self._packs.get(ticket.regime)
+        evidence = _restored(IdentityEvidence, ticket.acts.get("identity")) or request.identity
+        known = evidence is not None and evidence.verified and evidence.method in pack.data.identity.methods
+        ticket.identity_verified = known or not pack.data.identity.required
+        keep(ticket, decision)
+        event = EVENT_OF[decision.outcome]
+        code = decision.rule_id if decision.outcome in {"deny", "hold"} else None
+        transition_ticket(
+            session,
+            ticket.ticket_id,
+            event,
+            actor=SYSTEM,
+            reason_code=code,
+            facts={**facts_of(decision), "pack_digest": decision.pack_digest},
+            at=now,
+        )
+
+    def again(self, session: Session, ticket: Ticket, now: datetime) -> None:
+        """Decides an open ticket anew after an act that led it back to ``received``."""
+        if ticket.status == TicketStatus.RECEIVED:
+            self.decide(session, ticket, request_of(session, ticket), now)
+
+
+def keep(ticket: Ticket, decision: Decision) -> None:
+    """Copies what the register needs from a decision to its row."""
+    ticket.decision = decision.model_dump(mode="json")
+    ticket.pack_name = decision.regime
+    ticket.pack_version = decision.pack_version
+    ticket.pack_digest = decision.pack_digest
+    ticket.approvals_needed = decision.approvals_needed
+    ticket.confirm_by = decision.deadlines.confirm_by
+    ticket.due_at = decision.deadlines.answer_by
+
+
+def facts_of(decision: Decision) -> dict[str, Any]:
+    """What the audit log holds of it."""
+    return {
+        "rule": decision.rule_id,
+        "article": decision.article,
+        "outcome": decision.outcome,
+        "approvals_given": decision.approvals_given,
+        "approvals_needed": decision.approvals_needed,
+    }
+
+
+def _restored(kind: type[M], data: dict[str, Any] | None) -> M | None:
+    return None if data is None else kind.model_validate_json(json.dumps(data))

@@ -1,0 +1,1 @@
+"""Accounts, exemptions, recipients, letters: what people are and decide around a ticket."""

@@ -1,0 +1,155 @@
+"""The chart as a package, its examples, its alerts, and what it says of the code."""
+
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import promql_parser
+import pytest
+import yaml
+
+from charts.reference import CHART
+from policies.lifecycle import CLOSED_RUN, RunStatus
+from policies.roles import SCOPES
+from services.control import _PUBLISHING
+from services.installation import DIRECTORIES
+from services.serving.vllm.command import vllm_arguments, vllm_environment
+from services.settings import VllmSettings
+from tests.chart.rendering import KUBERNETES, case, one, pods, render, render_text
+from tests.unit.test_dashboard import asked, emitted  # noqa: F401 (a fixture)
+
+IMAGE_DIGEST = "LETHE_DEPLOYMENT__IMAGE_DIGEST"
+
+
+@pytest.mark.parametrize("kubernetes", KUBERNETES)
+def test_helm_finds_nothing_to_say(kubernetes: str) -> None:
+    report = helm_python.lint(str(CHART), case("everything"), strict=True, kube_version=f"v{kubernetes}.0")
+    assert [m for m in report["messages"] if m["severity"] > 1] == []
+
+
+def test_the_package_has_its_schema_and_nothing_of_the_workshop(tmp_path: Path) -> None:
+    """production-stack's `.helmignore` lists its schema, so helm never saw it."""
+    package = Path(helm_python.package(str(CHART), destination=str(tmp_path)))
+    with tarfile.open(package) as archive:
+        names = {name.removeprefix("lethe/") for name in archive.getnames()}
+    assert names >= {"Chart.yaml", "values.yaml", "values.schema.json", "README.md", "UPGRADE.md"}
+    assert "dashboards/serving.json" in names
+    assert not [name for name in names if name.startswith(("ci/", "examples/"))]
+    with pytest.raises(helm_python.HelmError, match="additional properties"):
+        render_text({**case("minimal"), "typo": 1}, chart=package)
+
+
+@pytest.mark.parametrize("file", sorted((CHART / "examples").glob("*.yaml")), ids=lambda file: file.name)
+def test_values_of_the_examples_render(file: Path) -> None:
+    documents = list(yaml.safe_load_all(file.read_text()))
+    values = documents[-1]["spec"].get("values") or documents[-1]["spec"]["source"]["helm"]["valuesObject"]
+    assert render(values)
+
+
+def test_alerts_ask_for_what_is_told(emitted: dict[str, set[str]]) -> None:  # noqa: F811
+    rules = one(render(case("everything")), "PrometheusRule")["spec"]["groups"][0]["rules"]
+    assert {rule["alert"] for rule in rules} >= {
+        *("LetheDeadlineNear", "LetheGenerationsDiffer", "LetheGateRejected", "LetheAuditChainBroken"),
+        "LetheReleasesNotCopied",
+    }
+    of_kubernetes = {"kube_job_status_failed": {"job_name"}, "kube_cronjob_status_last_successful_time": {"cronjob"}}
+    told = {**emitted, **of_kubernetes}
+    for rule in rules:
+        for name, labels in asked(promql_parser.parse(rule["expr"])):
+            assert name in told, rule["alert"]
+            assert labels <= told[name] | {"namespace"}, rule["alert"]
+
+
+def test_the_audit_alert_means_the_audit_jobs() -> None:
+    objects = render(case("everything"))
+    (rule,) = [
+        r for r in one(objects, "PrometheusRule")["spec"]["groups"][0]["rules"] if r["alert"] == "LetheAuditChainBroken"
+    ]
+    assert f'job_name=~"{one(objects, "CronJob", "-audit")["metadata"]["name"]}-.*"' in rule["expr"]
+
+
+def test_a_service_says_which_image_it_runs_from() -> None:
+    """The report names the container of a run: the worker's image, which is not that of the intake."""
+    found = {
+        p.name: [v["value"] for c in p.containers for v in c.get("env", ()) if v["name"] == IMAGE_DIGEST]
+        for p in pods(render(case("air-gapped")))
+    }
+    given = case("air-gapped")
+    assert found["StatefulSet/erasure-lethe-unlearning"] == [given["gpuImage"]["digest"]]
+    assert found["Deployment/erasure-lethe-intake"] == [given["image"]["digest"]]
+    assert not [
+        name
+        for p in pods(render(case("minimal")))
+        for c in p.containers
+        for name in c.get("env", ())
+        if name["name"] == IMAGE_DIGEST
+    ]
+
+
+def test_keda_counts_the_runs_that_the_worker_takes() -> None:
+    query = one(render(case("ha")), "ScaledObject")["spec"]["triggers"][0]["metadata"]["query"]
+    working = {status.value for status in RunStatus if status not in {*CLOSED_RUN, *_PUBLISHING}}
+    assert {word for word in query.replace(",", " ").replace("(", " ").replace(")", " ").split() if "'" in word} == {
+        f"'{status}'" for status in working
+    }
+
+
+def test_the_installation_in_a_pod_has_every_directory() -> None:
+    (script,) = [
+        c["command"][-1]
+        for p in pods(render(case("minimal")))
+        for c in p.containers
+        if p.name.endswith("-intake") and c["name"] == "installation"
+    ]
+    assert set(DIRECTORIES) - {"bases", "releases"} <= set(script.replace("\n", " ").replace(";", " ").split())
+
+
+def engine(name: str) -> dict[str, Any]:
+    (found,) = [c for p in pods(render(case(name))) for c in p.containers if c["name"] == "engine"]
+    return found
+
+
+def test_vllm_is_started_as_the_gateway_would_start_it(tmp_path: Path) -> None:
+    """With a `python3` of the test's own, which only says what it was given."""
+    container = engine("vllm")
+    fake = tmp_path / "python3"
+    fake.write_text('#!/bin/sh\nfor one in "$@"; do echo "$one"; done\n')
+    fake.chmod(0o755)
+    command = [part.replace("/run/lethe/sockets/engine.sock", "/run/lethe/none") for part in container["command"]]
+    said = subprocess.run(
+        [*command, *container["args"]],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert said[:3] == ["-P", "-m", "vllm.entrypoints.openai.api_server"]
+    given = case("vllm")["config"]
+    wanted = vllm_arguments(
+        VllmSettings(**given["serving"]["vllm"]),
+        base=Path(given["base"]["path"]),
+        dtype=given["base"]["dtype"],
+        socket=Path("/run/lethe/sockets/engine.sock"),
+        boot=None,
+    )
+    name = "--served-model-name=base-"
+    ours = [*said[3:-2], f"{said[-2]}={said[-1]}"]
+    assert sorted(a for a in ours if not a.startswith(name)) == sorted(a for a in wanted if not a.startswith(name))
+    assert len(said[-1]) == len("base-") + 32
+
+
+def test_vllm_runs_in_the_environment_that_the_gateway_would_give_it() -> None:
+    ours = {variable["name"]: variable["value"] for variable in engine("vllm")["env"]}
+    wanted = vllm_environment(Path("/var/lib/lethe/releases"), {})
+    assert {name: ours.get(name) for name in wanted} == {**wanted, "PYTHONPATH": "/lethe"}
+
+
+def test_the_notes_name_scopes_that_exist() -> None:
+    (notes,) = [text for name, text in render_text(case("minimal")).items() if name.endswith("NOTES.txt")]
+    scopes = re.findall(r"--scope (\S+)", notes)
+    assert scopes
+    assert set(scopes) <= set(SCOPES)
+    assert "deploy/erasure-lethe-intake -c intake" in notes

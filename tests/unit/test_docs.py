@@ -1,0 +1,108 @@
+"""Pages say what is there: commands and their options, make targets, pages in the navigation, files of the house."""
+
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from services.cli import AREAS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    [*(ROOT / "docs").rglob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"))]
+)
+FENCE = re.compile(r"^ *```[a-z]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+
+
+def told(text: str) -> Iterator[str]:
+    """What looks like a call of our command: a line of a block, or code within a line."""
+    lines = [
+        line.partition(" #")[0] for block in FENCE.findall(text) for line in block.replace("\\\n", " ").splitlines()
+    ]
+    lines += re.findall(r"`(lethe [a-z][^`]*)`", FENCE.sub("", text))
+    for part in (part for line in lines for part in re.split(r"&&|;", line)):
+        if re.match(r"\s*(\w+=\S+ )*lethe [a-z]", part):
+            yield re.sub(r"^\s*(\w+=\S+ )*", "", part).strip()
+
+
+@cache
+def command_of(area: str) -> Any:
+    return typer.main.get_command(importlib.import_module(AREAS[area][0]).app)
+
+
+def fault(call: str) -> str | None:
+    """What our command would not understand; None where it would."""
+    words = [word for word in shlex.split(call.replace("…", " ").replace("'", "")) if word not in {"(or", "or"}]
+    area, rest = words[1].rstrip(",."), words[2:]
+    if area not in AREAS:
+        return f"no such command: {area}"
+    command = command_of(area)
+    if hasattr(command, "commands"):
+        if not rest or rest[0].startswith("-"):
+            return None if not rest or rest[0] == "--help" else f"{area} needs a command"
+        name = rest.pop(0).rstrip(",.")
+        if name not in command.commands:
+            return f"no such command: {area} {name}"
+        command = command.commands[name]
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    unknown = [word for word in rest if word.startswith("--") and word.partition("=")[0].rstrip(",.)") not in known]
+    return f"no such option: {unknown}" if unknown else None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_on_a_page_is_one(page: Path) -> None:
+    faults = {call: fault(call) for call in told(page.read_text(encoding="utf-8"))}
+    assert {call: one for call, one in faults.items() if one} == {}
+
+
+def test_a_command_that_is_none_is_found() -> None:
+    text = "`lethe ticket grant T`\n```\nlethe init --everything\nLETHE_HOME=x lethe ticket list --json  # all\n```\n"
+    assert [fault(call) for call in told(text)] == [
+        "no such option: ['--everything']",
+        None,
+        "no such command: ticket grant",
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_make_target_on_a_page_is_one(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    named = re.findall(r"(?:`|^ *|&& )make ([a-z][a-z-]*)", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert set(named) <= targets
+
+
+def test_every_page_stands_in_the_navigation_once() -> None:
+    loader = yaml.SafeLoader((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    pages = list(_leaves(loader.get_single_data()["nav"]))
+    there = sorted(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md"))
+    assert sorted(pages) == there
+
+
+def _leaves(nav: Any) -> Iterator[str]:
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for one in nav if isinstance(nav, list) else nav.values():
+            yield from _leaves(one)
+
+
+def test_the_changelog_begins_with_what_is_to_come() -> None:
+    heads = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert heads[0] == "Unreleased"
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ — \d{4}-\d{2}-\d{2}", head) for head in heads[1:])
+
+
+def test_the_tour_of_the_house_names_every_folder_that_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^([a-z]+)/ ", text, flags=re.MULTILINE))
+    there = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()} | {"charts", "docs"}
+    assert named == there
+    for path in re.findall(r"`((?:policies|pipelines|services|tests)/[\w./]+)`", text):
+        assert (ROOT / path).exists(), path
