@@ -4,9 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.vllm_real import make_vllm_python
+
+# The suite asks every clone the same questions: what passed here passes there. New ones: --hypothesis-profile=search.
+settings.register_profile("suite", derandomize=True)
+settings.register_profile("search", max_examples=2000, deadline=None)
+settings.load_profile("suite")
 
 _TOGETHER = ("tests/acceptance/",)  # one walk through the product, made once
 _ASKED = ("test_bypass.py", "test_clients.py", "test_gateway.py")  # users of tests/integration/conftest.py
