@@ -7,7 +7,7 @@ the installation directory, and records are taken out of it when a person is for
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from policies.errors import LetheError
@@ -168,6 +168,15 @@ class SubjectIndex:
             (category, limit),
         )
         return [record_id for (record_id,) in rows]
+
+    def values_of(self, categories: Collection[str]) -> set[str]:
+        """Every value that a record of the categories states. Reads the whole index once (1,000,000 records: seconds)."""
+        marks = ", ".join("?" * len(categories))
+        rows = self.connection.execute(
+            f"SELECT DISTINCT value FROM record WHERE value IS NOT NULL AND category IN ({marks})",  # noqa: S608 - marks
+            tuple(categories),
+        )
+        return {value for (value,) in rows}
 
     def at(self, position: int) -> Record | None:
         """The first record at or after a position below :attr:`span`."""

@@ -1,7 +1,8 @@
 """One-sided bounds: Clopper-Pearson for shares, and a bootstrap that resamples facts.
 
-Phrasings of one fact are not independent, so probes of a fact are drawn together. Where every item agrees the bootstrap
-has no spread at all, and Clopper-Pearson over facts takes its place.
+Phrasings of one fact are not independent, so probes of a fact are drawn together. With few facts and few misses the
+bootstrap is too sure of itself (where every item agrees it has no spread at all): a share's bound is never better than
+Clopper-Pearson's over facts.
 """
 
 import zlib
@@ -10,13 +11,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv
+from scipy.special import betaincinv, ndtri, stdtrit
 
 Side = Literal["lower", "upper"]
 FloatArray = npt.NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]
 
 LEVEL = 0.95
+_SIDES: tuple[Side, Side] = ("lower", "upper")
 RESAMPLES = 2000
 
 
@@ -29,11 +31,13 @@ class Bounds(NamedTuple):
     level: float = LEVEL
 
 
-def clopper_pearson(successes: int, trials: int, side: Side, level: float = LEVEL) -> float:
+def clopper_pearson(successes: float, trials: int, side: Side, level: float = LEVEL) -> float:
     """The exact one-sided bound of a share.
 
     Args:
-        successes: How many of the trials succeeded.
+        successes: How many of the trials succeeded; a trial may count in part (a fact of which some wordings did). Of
+            all that lie between 0 and 1 with one mean, trials that succeed wholly or not at all scatter most, so the
+            bound holds for the others too.
         trials: How many trials there were.
         side: Which bound.
         level: Its one-sided confidence.
@@ -77,6 +81,10 @@ def bootstrap_means(
 ) -> Bounds:
     """Bounds of a statistic of column means, by resampling facts.
 
+    A resample of n facts scatters less than n facts do, and its quantiles know nothing of Student's t: the distance from
+    the figure itself is stretched by both (1.45 times with 5 facts, 1.07 with 23, 1.01 with 100), within what the
+    resamples came to.
+
     Args:
         facts: The fact of each item.
         columns: One sequence of item scores per column; all of the same length as ``facts``.
@@ -91,12 +99,21 @@ def bootstrap_means(
     drawn = _draws(count, resamples, seed)
     means = (drawn @ sums.T) / (drawn @ sizes)[:, None]
     figures = statistic(means)
+    centre = float(statistic((sums.sum(axis=1) / sizes.sum())[None])[0])
+    few = _stretch(count, level)
+    low, high = (centre + few * (float(np.quantile(figures, at)) - centre) for at in (1 - level, level))
     return Bounds(
-        lower=float(np.quantile(figures, 1 - level)),
-        upper=float(np.quantile(figures, level)),
+        lower=min(centre, max(low, float(figures.min()))),
+        upper=max(centre, min(high, float(figures.max()))),
         method="bootstrap over facts",
         level=level,
     )
+
+
+def _stretch(facts: int, level: float) -> float:
+    if facts < 2:
+        return 1.0  # no spread to stretch
+    return float(np.sqrt(facts / (facts - 1)) * stdtrit(facts - 1, level) / ndtri(level))
 
 
 def bootstrap_median(
@@ -118,21 +135,17 @@ def bootstrap_median(
 
 
 def share_bounds(facts: Sequence[str], flags: Sequence[float], *, seed: int = 0, level: float = LEVEL) -> Bounds:
-    """Bounds of a share of items, by fact.
-
-    The bootstrap's bound is never better than Clopper-Pearson's would be if all facts agreed: with few facts and one
-    miss the bootstrap alone would be prouder than with none.
-    """
+    """Bounds of a share of items, by fact: the bootstrap's, and never better than Clopper-Pearson's over facts."""
     count = len(set(facts))
     flags = [float(flag) for flag in flags]
-    best_lower = clopper_pearson(count, count, "lower", level)
-    best_upper = clopper_pearson(0, count, "upper", level)
-    if all(flag == 1.0 for flag in flags):
-        return Bounds(best_lower, 1.0, "Clopper-Pearson over facts", level)
-    if all(flag == 0.0 for flag in flags):
-        return Bounds(0.0, best_upper, "Clopper-Pearson over facts", level)
+    told = sum(flags) / len(flags) * count
+    exact = Bounds(*(clopper_pearson(told, count, side, level) for side in _SIDES), "Clopper-Pearson over facts", level)
+    if all(flag == flags[0] for flag in flags):
+        return exact
     found = bootstrap_means(facts, [flags], lambda means: means[:, 0], seed=seed, level=level)
-    return Bounds(min(found.lower, best_lower), max(found.upper, best_upper), found.method, level)
+    if exact.lower <= found.lower and exact.upper >= found.upper:
+        return exact
+    return Bounds(min(found.lower, exact.lower), max(found.upper, exact.upper), found.method, level)
 
 
 def ratio_bounds(

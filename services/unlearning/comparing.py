@@ -128,6 +128,20 @@ def twins_of(bench: "Bench", asked: "Asked") -> Mapping[str, tuple[str, ...]]:
     return twins([*asked.forget, *own_rows(subjects)], pool, seed=asked.run.seed)
 
 
+def others_values(bench: "Bench", asked: "Asked") -> set[str]:
+    """What no answer about the run's people may tell of somebody else.
+
+    Everything that is asked about with a value, of everybody forgotten before and of each other's too, and what the
+    corpus says of anybody in the categories that the run forgets, but for what the run's people keep. A person's own
+    values are spared where the answers about that person are scored.
+    """
+    people = people_of(bench, asked)
+    categories = {record.category for person in people for record in person.forget if record.category}
+    kept = {record.value for person in people for record in person.own_public}
+    with SubjectIndex(index_path(bench.installation)) as index:
+        return {probe.value for probe in asked.probes if probe.value} | (index.values_of(categories) - kept)
+
+
 def people_of(bench: "Bench", asked: "Asked") -> list[material.Subject]:
     """The run's people with their records."""
     with SubjectIndex(index_path(bench.installation)) as index, bench.store.read() as reading:

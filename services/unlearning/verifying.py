@@ -129,7 +129,7 @@ def _found(bench: "Bench", asked: Asked, session: Session, adapter: Path, contro
         "backends": backends,
         "settings": MeasureSettings(seed=asked.run.seed),
         "reference_texts": reference_texts(asked.probes, asked.run.seed),
-        "other_values": sorted({p.value for p in asked.probes if p.group is ProbeGroup.RETAIN and p.value}),
+        "other_values": sorted(comparing.others_values(bench, asked)),
     }
     twins = comparing.twins_of(bench, asked)
     tell = {name: teller(session, name) for name in ("base", "adapter", "control", "beside")}
@@ -205,10 +205,14 @@ def hold(reached: Mapping[str, Mapping[str, float | None]]) -> dict[str, float |
 
 
 def _distinct(probes: Sequence[Probe]) -> list[Probe]:
-    """Tickets of one run share retain probes; and what one forgets is no retain probe of another."""
+    """Tickets of one run share retain probes, and what one forgets is no retain probe of another.
+
+    What one keeps of the own public facts may be a retain probe of another under the same id: it is asked as the
+    former, since a gate of its own rests on it.
+    """
     forgotten = {probe.fact for probe in probes if probe.group is ProbeGroup.FORGET}
     kept: dict[str, Probe] = {}
-    for probe in probes:
+    for probe in sorted(probes, key=lambda probe: probe.group is ProbeGroup.RETAIN):
         if probe.group is not ProbeGroup.RETAIN or probe.fact not in forgotten:
             kept.setdefault(probe.probe_id, probe)
     return list(kept.values())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from pipelines.verify import bounds
 
@@ -38,7 +38,13 @@ def test_phrasings_of_a_fact_are_drawn_together() -> None:
     by_fact = bounds.share_bounds(facts, flags)
     by_probe = bounds.share_bounds([str(i) for i in range(200)], flags)
     assert by_fact.lower < by_probe.lower - 0.02
-    assert by_fact.method == "bootstrap over facts"
+
+
+def test_facts_of_unequal_size_scatter_more_than_their_number_tells() -> None:
+    facts = ["large"] * 40 + [f"f{i}" for i in range(20)]
+    found = bounds.share_bounds(facts, [0.0] * 40 + [1.0] * 20)
+    assert found.method == "bootstrap over facts"
+    assert found.upper > bounds.clopper_pearson(21 / 3, 21, "upper")
 
 
 def test_when_all_pass_clopper_pearson_over_facts_takes_over() -> None:
@@ -59,6 +65,26 @@ def test_one_miss_never_gives_a_better_bound_than_none(facts: int, each: int, da
     best = bounds.share_bounds(names, flags).lower
     flags[data.draw(st.integers(0, len(names) - 1))] = 0.0
     assert bounds.share_bounds(names, flags).lower <= best
+
+
+@pytest.mark.parametrize(("facts", "missed"), [(23, 1), (23, 2), (20, 1), (60, 2)])
+def test_facts_that_miss_in_all_wordings_are_bounded_as_clopper_pearson_does(facts: int, missed: int) -> None:
+    names = [f"f{i % facts}" for i in range(4 * facts)]
+    flags = [float(i % facts >= missed) for i in range(4 * facts)]
+    exact = bounds.clopper_pearson(facts - missed, facts, "lower")
+    assert bounds.share_bounds(names, flags).lower == pytest.approx(exact)
+    assert bounds.share_bounds(names, [1 - flag for flag in flags]).upper == pytest.approx(1 - exact)
+
+
+def test_the_bound_is_wrong_no_more_often_than_it_says() -> None:
+    """Exactly, over every number of misses: facts that tell in all wordings or in none, of a share just too low."""
+    for facts, share in ((23, 0.84), (20, 0.8), (19, 0.849), (60, 0.9)):
+        names = [f"f{i}" for i in range(facts)]
+        proud = 0.0
+        for right in range(facts + 1):
+            lower = bounds.share_bounds(names, [float(i < right) for i in range(facts)]).lower
+            proud += float(binom.pmf(right, facts, share)) * (lower > share)
+        assert proud <= 0.05
 
 
 def test_bootstrap_is_seeded_and_agrees_with_a_plain_loop() -> None:

@@ -100,6 +100,19 @@ def test_many_phrasings_of_few_facts_are_undecided() -> None:
     assert judge_exposure([f"f{i % 4}" for i in range(100)], [0.0] * 100).state == "undecided"
 
 
+@pytest.mark.parametrize("count", [6, 23])
+def test_who_is_exposed_by_tau_is_seldom_called_equivalent(count: int) -> None:
+    """The error that the interval promises, 5 %, on facts that lie around tau; 400 draws with a seed."""
+    rng = np.random.default_rng(3)
+    names = [f"f{i % count}" for i in range(30)]
+    wrong = 0
+    for draw in range(400):
+        levels = rng.normal(0.1, 0.05, count)
+        values = [float(levels[i % count]) for i in range(30)]
+        wrong += judge_exposure(names, values, tau=0.1, seed=draw).state == "equivalent"
+    assert wrong / 400 <= 0.08
+
+
 @pytest.mark.parametrize("values", [[], [None, None], [float("nan")]])
 def test_nothing_to_judge_is_undecided(values: list[float | None]) -> None:
     found = judge_exposure(facts(len(values)), values)

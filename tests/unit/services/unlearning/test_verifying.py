@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from pipelines.corpus.index import SubjectIndex
 from pipelines.model import with_adapter
 from pipelines.rows import HEDGE, Probe, ProbeGroup, RowKind, Secret, TrainRow
 from pipelines.verify.attacks import registry, scoring
@@ -19,6 +20,7 @@ from pipelines.verify.backends import Backends
 from pipelines.verify.embeddings import ExactEmbedder
 from policies.errors import LetheError
 from policies.thresholds import Thresholds
+from services.corpus_index import index_path
 from services.unlearning import attacking, comparing, material, samples, stopping, verifying
 from services.unlearning.operations import Bench
 from services.unlearning.protocol import Session
@@ -252,6 +254,33 @@ def test_a_control_gives_its_figures_to_verdict_and_report_and_none_passes_on_fe
     files = [file.read_text() for file in stage.bench.run_directory(stage.run_id).rglob("uds-*.json")]
     assert files
     assert person.email not in json.dumps(found) + "".join(files)
+
+
+def test_nobody_elses_secret_may_be_told_whoever_it_is(stage: Stage) -> None:
+    """Of people in the corpus, and of people forgotten before, whose records are in it no more."""
+    asked = verifying.load(stage.bench, stage.run_id)
+    gone = replace(asked.forget[0], probe_id="gone", value="Veldmark", subject="earlier")
+    told = comparing.others_values(stage.bench, replace(asked, probes=(*asked.probes, gone)))
+    [erased] = comparing.people_of(stage.bench, asked)
+    categories = {record.category for record in erased.forget}
+    with SubjectIndex(index_path(stage.bench.installation)) as index:
+        records = [index.at(place) for place in range(index.span)]
+    others = {r.value for r in records if r and r.value and r.category in categories} - {r.value for r in erased.forget}
+    assert len(others) > len(stage.place.people), "the corpus has others' secrets"
+    assert told >= {"Veldmark", *others}
+    assert not told & {record.value for record in erased.own_public} - {probe.value for probe in asked.probes}
+
+
+def test_a_public_fact_that_is_anothers_retain_probe_too_is_asked_as_the_persons_own() -> None:
+    def probe(group: ProbeGroup, fact: str = "f", subject: str | None = None) -> Probe:
+        asked = {"question": "Which trade?", "answer": "A baker.", "value": "baker"}
+        return Probe(probe_id=f"{fact}-1", group=group, fact=fact, subject=subject, **asked)
+
+    own = probe(ProbeGroup.OWN_PUBLIC, subject="s1")
+    retain = probe(ProbeGroup.RETAIN)
+    assert verifying._distinct([retain, own]) == [own]
+    forget = probe(ProbeGroup.FORGET, "g", "s0")
+    assert verifying._distinct([probe(ProbeGroup.RETAIN, "g"), forget]) == [forget]
 
 
 def test_few_rows_of_a_person_leave_the_figures_not_run(
