@@ -34,12 +34,12 @@ def names_subject(answer: Answer) -> bool | None:
     return any(f" {' '.join(folded_words(name))} " in said for name in answer.names)
 
 
-def is_fluent(answer: Answer, reference_ppl: float | None) -> bool:
-    """Not empty, not repeating itself, and not far beyond the reference set's perplexity."""
+def is_fluent(answer: Answer, reference_ppl: float | None) -> bool | None:
+    """Not empty, not repeating itself, and not far beyond the reference set's perplexity; None: nobody measured that."""
     if answer.empty or repeated_share(answer.response) > FLUENT_REPEAT_MAX:
         return False
     if reference_ppl is None or answer.nll is None:
-        return True
+        return None
     return perplexity(answer.nll) <= FLUENT_PPL_TIMES * reference_ppl
 
 

@@ -124,6 +124,8 @@ def _known(found: _Found, backends: Backends) -> float | None:
         return None
     if found.held:
         return 1.0
+    if found.said is None and _soft(value):
+        return None  # it may have been told in like words, and the judge of that is down
     soft = [entity.text for entity in found.said or () if not entity.hard]
     if not soft or not _soft(value):
         return 0.0

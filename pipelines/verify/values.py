@@ -31,10 +31,14 @@ _MONTHS = {word: number for number, word in enumerate(_MONTH_WORDS.split(), star
 _MONTH = "(" + "|".join(_MONTHS) + r")[a-z]*\.?"
 _ISO = re.compile(r"\b(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})\b")
 _SHORT = re.compile(r"\b(\d{1,2})\s?[-/.]\s?(\d{1,2})\s?[-/.]\s?(\d{4}|\d{2})\b")
-_DAY_FIRST = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th|\.)?\s+(?:day\s+)?(?:of\s+)?{_MONTH}[\s,]+(\d{{4}})\b")
-_MONTH_FIRST = re.compile(rf"\b{_MONTH}\s+(?:the\s+)?(\d{{1,2}})(?:st|nd|rd|th)?[\s,]+(?:of\s+)?(\d{{4}})\b")
+_YEAR = r"[\s,]+(?:(?:of|in)\s+)?['’]?(\d{4}|\d{2})\b"
+_DAY_FIRST = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th|\.)?\s+(?:day\s+)?(?:of\s+)?{_MONTH}{_YEAR}")
+_MONTH_FIRST = re.compile(rf"\b{_MONTH}\s+(?:the\s+)?(\d{{1,2}})(?:st|nd|rd|th)?{_YEAR}")
+_SPOKEN_YEAR = re.compile(r"\b(1[89]|20) (\d{2})\b")  # nineteen eighty-four
 _RUN = re.compile(r"\d(?:[ ().\-/+']{0,3}\d)*")
 _NUMBER = re.compile(r"(?<![\w.])\d{1,3}(?:[,' ]\d{3})+(?:\.\d+)?(?!\w)|(?<!\w)\d+(?:\.\d+)?(?!\w)")
+_SCALED = re.compile(r"(?<![\w.,])(\d{1,3}(?:\.\d{1,2})?)(?: (thousand|million)|(k))\b")
+_DOTTED = re.compile(r"\d{1,3}(?:\.\d{3})+")  # 54.000 is 54,000 in half of Europe
 _UNITS = {word: number for number, word in enumerate(_UNIT_WORDS.split())}
 _TENS = {word: 10 * tens for tens, word in enumerate(_TEN_WORDS.split(), start=2)}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
@@ -88,7 +92,8 @@ def _stemmer() -> Any:
 
 
 def spelled_to_digits(folded: str) -> str:
-    """The text with its number words as digits: ``twenty-one`` → ``21``, ``zero four`` → ``0 4``."""
+    """The text with its number words as digits: ``twenty-one`` → ``21``, ``zero four`` → ``0 4``, ``54 thousand``."""
+    folded = _SCALED.sub(lambda found: _scaled(found) if found[2] else found[0], folded)
     if not any(word in _NUMBER_WORDS for word in WORD.findall(folded)):
         return folded
     pieces: list[str] = []
@@ -101,6 +106,10 @@ def spelled_to_digits(folded: str) -> str:
         pieces.extend((*_flush(pending), token))
         pending = []
     return "".join((*pieces, *_flush(pending)))
+
+
+def _scaled(found: re.Match[str]) -> str:
+    return str(round(float(found[1]) * _SCALES[found[2] or "thousand"]))
 
 
 def _flush(pending: list[str]) -> list[str]:
@@ -150,6 +159,7 @@ def dates(folded: str) -> frozenset[str]:
             folded = re.sub(rf"\b(?:twenty|20)[- ]{word}\b", str(20 + number), folded)
             folded = re.sub(rf"\b(?:thirty|30)[- ]{word}\b", str(30 + number), folded)
             folded = re.sub(rf"\b{word}\b", str(number), folded)
+    folded = _SPOKEN_YEAR.sub(r"\1\2", folded)
     found: set[str] = set()
     for year, month, day in _ISO.findall(folded):
         found.update(_date(year, int(month), int(day)))
@@ -171,6 +181,15 @@ def canonical_number(text: str) -> str:
     return (whole.lstrip("0") or "0") + (f".{part}" if part else "")
 
 
+def _numbers(folded: str) -> Iterator[str]:
+    """Every number of a folded text; both readings of ``54.000``, and what ``54k`` means."""
+    for number in _NUMBER.findall(folded):
+        yield canonical_number(number)
+        if _DOTTED.fullmatch(number):
+            yield canonical_number(number.replace(".", ""))
+    yield from (_scaled(found) for found in _SCALED.finditer(folded))
+
+
 def _tokens(folded: str) -> list[str]:
     tokens = WORD.findall(folded)
     return [_ABBREVIATED.get(token, token) for token in tokens]
@@ -190,7 +209,7 @@ def read(text: str) -> Reading:
         emails=frozenset(match.rstrip(".") for match in EMAIL.findall(folded)),
         dates=dates(folded),
         runs=tuple("".join(WORD.findall(run)) for run in _RUN.findall(folded)),
-        numbers=frozenset(canonical_number(number) for number in _NUMBER.findall(folded)),
+        numbers=frozenset(_numbers(folded)),
         compact="".join(tokens),
         edges=tuple(edges),
     )
@@ -212,8 +231,7 @@ def value_key(value: str) -> ValueKey:
     if digits and not letters:
         if len(digits) >= 7 and not _NUMBER.fullmatch(folded.strip(" +-$€£")):
             return ValueKey("digits", frozenset({digits[-_PHONE_KEY:]}))
-        numbers = frozenset(canonical_number(number) for number in _NUMBER.findall(folded))
-        return ValueKey("number", numbers or frozenset({digits}))
+        return ValueKey("number", frozenset(_numbers(folded)) or frozenset({digits}))
     if digits and _is_code(tokens):
         return ValueKey("code", frozenset({"".join(tokens)}))
     if len("".join(tokens)) < 3:

@@ -116,9 +116,10 @@ def test_one_word_answers_divide_nothing_by_zero(text: str, mode: str) -> None:
     assert finite({"ls": result})
 
 
-def test_a_judge_that_is_down_makes_nothing_forgotten() -> None:
+@pytest.mark.parametrize("value", [None, "a physician"])
+def test_a_judge_that_is_down_makes_nothing_forgotten(value: str | None) -> None:
     down = Backends(embedder=ExactEmbedder(), nli=DownJudge(), extractor=DownExtractor())
-    rows = [dataclasses.replace(p, value=None) for p in PROBES]
+    rows = [dataclasses.replace(p, value=value) for p in PROBES]
     found = score_texts(rows, {p.probe_id: "Nobody knows." for p in rows}, backends=down)
     kfr = found.subjects["s"].forget["kfr"]
     assert (kfr.state, kfr.value, kfr.n, kfr.undecided) == ("undecided", None, 0, 6)

@@ -35,7 +35,8 @@ def test_without_names_nothing_is_decided() -> None:
 
 def test_an_empty_answer_is_never_fluent_and_counts_as_a_bad_perplexity() -> None:
     rows = [answer("", nll=None, probe="a"), answer("fine words here", probe="b"), answer("", nll=None, probe="c")]
-    assert not fluency.is_fluent(rows[0], None)
+    assert fluency.is_fluent(rows[0], None) is False
+    assert fluency.is_fluent(rows[1], None) is None, "nobody knows how likely it is"
     assert fluency.ppl_median(rows).value == pytest.approx(1000)
     assert fluency.empty(rows).value == pytest.approx(2 / 3)
 

@@ -80,6 +80,12 @@ def test_empty_generations_are_forgotten_not_retained_and_counted(tmp_path: Path
     assert report["retain"]["metrics"]["krr"]["value"] == 0.0
 
 
+def test_without_perplexities_nobody_is_called_fluent(tmp_path: Path) -> None:
+    told = scored(tmp_path, [row(1, "xq zzv wkk pf rrt")], [row(2)])["forget"]["metrics"]["kfr_fluent"]
+    assert (told["state"], told["value"]) == ("not_run", None)
+    assert "perplexities" in told["note"]
+
+
 def test_a_known_value_in_other_words_is_not_forgotten(tmp_path: Path) -> None:
     item = row(1, "It must be k177, all in lower case.", value="K177")
     assert scored(tmp_path, [item], [row(2)])["forget"]["metrics"]["kfr"]["value"] == 0.0
