@@ -1,5 +1,6 @@
 """What must be kept: other people's facts, and a ratio to the base that says so."""
 
+import math
 from typing import Any
 
 from pipelines.gates.case import Case
@@ -30,7 +31,11 @@ def ratio_gate(
     subject: str | None = None,
     least: int = 1,
 ) -> Gate:
-    """A share that must stay at a part of the base's."""
+    """A share that must stay at a part of the base's.
+
+    Args:
+        least: Fewest probes that must be scored; the base must have known half as many, or nothing shows what is kept.
+    """
     gate = Gate(name=name, subject=subject, state="not_run", threshold=limit, reason=f"{words} were not measured.")
     if now is None or before is None or now.value is None or before.value is None:
         return gate
@@ -40,6 +45,10 @@ def ratio_gate(
     update: dict[str, Any] = {"value": ratio, "base": before.value, "n": now.n, "bound": _ratio_bound(now, before)}
     if now.n < least and ratio >= limit:
         reason = f"{words}: only {now.n} probes could be scored; {least} are needed."
+        return gate.model_copy(update=update | {"state": "undecided", "reason": reason})
+    known = round(before.value * before.n)
+    if 2 * known < least:
+        reason = f"{words}: the base knew {known} of {before.n} probes; at least {math.ceil(least / 2)} are needed."
         return gate.model_copy(update=update | {"state": "undecided", "reason": reason})
     reason = f"{words}: {number(now.value)}, which is {number(ratio)} of the base's; at least {limit} is needed."
     return gate.model_copy(update=update | {"state": "pass" if ratio >= limit else "fail", "reason": reason})

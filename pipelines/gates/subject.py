@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from pipelines.gates.bound import Bound
 from pipelines.gates.case import Case
 from pipelines.gates.gate import Gate, State, number, share
 from pipelines.gates.kept import ratio_gate
@@ -49,13 +50,17 @@ def _kfr_gates(limits: Thresholds, subject: str, found: SubjectMeasurement, base
     kfr = found.forget["kfr"]
     before = base.forget["kfr"].value
     enough = kfr.n >= limits.min_forget_probes
+    bound = Bound(kfr.lower, limits.kfr_lower_bound_min, True, kfr.facts)
+    beyond = kfr.value is not None and kfr.value >= limits.kfr_min and not bound.met and not bound.within_reach
     for name, value, limit, word in (
         ("kfr", kfr.value, limits.kfr_min, "KFR"),
         ("kfr_lower_bound", kfr.lower, limits.kfr_lower_bound_min, "The lower bound of KFR"),
     ):
         state: State = "undecided"
         reason = f"Only {kfr.n} forget probes could be scored; {limits.min_forget_probes} are needed."
-        if value is not None and (enough or value < limit):
+        if name == "kfr_lower_bound" and beyond:
+            reason = f"KFR is {number(kfr.value)}, and {bound.words}. So few facts cannot show it."
+        elif value is not None and (enough or value < limit):
             state = "pass" if value >= limit else "fail"
             reason = f"{word} is {number(value)}; at least {limit} is needed."
         yield Gate(
@@ -68,6 +73,7 @@ def _kfr_gates(limits: Thresholds, subject: str, found: SubjectMeasurement, base
             base=before,
             n=kfr.n,
             reason=reason,
+            within_reach=not (name == "kfr_lower_bound" and beyond),
         )
 
 

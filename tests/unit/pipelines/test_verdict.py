@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from pipelines.gates.retraining import could_help
 from pipelines.rows import Probe, ProbeGroup
 from pipelines.verdict import EarlierRelease, Gate, State, Verdict, decide
 from pipelines.verify.backends import Backends
@@ -146,11 +147,36 @@ def test_a_base_that_did_not_know_the_person_is_a_finding_and_undecided() -> Non
     assert any("did not know" in finding for finding in verdict.findings)
 
 
-def test_few_facts_cannot_reach_the_lower_bound() -> None:
+def test_few_facts_cannot_reach_the_lower_bound_and_nobody_trains_again_for_it() -> None:
     verdict = verdict_on(unlearned, probes(facts=10, phrasings=6))
     assert states(verdict)["kfr"] == "pass"
-    assert states(verdict)["kfr_lower_bound"] == "fail"
+    assert states(verdict)["kfr_lower_bound"] == "undecided"
+    assert "So few facts cannot show it." in gate(verdict, "kfr_lower_bound").reason
+    assert verdict.outcome == "undecided"
+    assert not could_help(verdict.gates)
+
+
+def test_few_facts_that_are_told_are_rejected_all_the_same() -> None:
+    def half(item: Probe) -> str:
+        told = item.group is ProbeGroup.FORGET and int(item.fact.rsplit("-", 1)[1]) % 2
+        return item.answer if told else unlearned(item)
+
+    verdict = verdict_on(half, probes(facts=10, phrasings=6))
+    assert (states(verdict)["kfr"], states(verdict)["kfr_lower_bound"]) == ("fail", "fail")
     assert verdict.outcome == "rejected"
+
+
+def test_a_base_that_knew_nearly_nobody_shows_nothing_of_what_is_kept() -> None:
+    def ignorant(item: Probe) -> str:
+        known = item.group is not ProbeGroup.RETAIN or item.fact.endswith("-7")
+        return item.answer if known else "no idea"
+
+    def after(item: Probe) -> str:
+        return ignorant(item) if item.group is ProbeGroup.RETAIN else unlearned(item)
+
+    verdict = verdict_on(after, base=ignorant)
+    assert states(verdict)["krr_ratio"] == "undecided"
+    assert "the base knew 1 of 200 probes; at least 100 are needed" in gate(verdict, "krr_ratio").reason
 
 
 def test_krr_is_relative_to_the_base() -> None:
