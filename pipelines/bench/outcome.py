@@ -80,7 +80,7 @@ def result_of(
         "bases": bases,
         "ablations": _ablations(done),
         "best_relearn": relearn,
-        "first": next((row["name"] for row in first["table"] if row["rank"] == 1), None),
+        "first": results.first(first["table"]),
         "targets": results.targets(next((r for r in first["table"] if r["name"] == relearn), None)),
         "differences": [
             one
@@ -108,7 +108,10 @@ def _data(session: Session) -> dict[str, Any]:
         "uncovered": material.uncovered,
         "dropped": material.dropped,
         "augmented": material.counts(),
-        "probes": dict(Counter(p.probe_id.rpartition(":")[0].rpartition(":")[0] for p in material.probes.probes)),
+        "probes": {
+            place: dict(Counter(p.probe_id.rpartition(":")[0].rpartition(":")[0] for p in asked.probes))
+            for place, asked in session.judged.items()
+        },
         "unseen_val": session.data.unseen_val,
     }
 

@@ -1,7 +1,8 @@
 """What a model is asked: ``v``, the data set's own validation questions, and ``p``, phrasings that no row used."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.augment.leak import LeakCheck
@@ -72,6 +73,27 @@ def make_probes(
     kept = _sampled(people.records["retain_train"], retain_p, f"retain-{seed}")
     made += _phrased(ProbeGroup.RETAIN, kept, 1, people, names, seed)
     return Probes(probes=tuple(made), unseen_val=unseen_val)
+
+
+def apart(probes: Probes, refs: Collection[str]) -> tuple[Probes, Probes]:
+    """What a search may ask, and what the final runs are judged by: no question is in both.
+
+    Args:
+        probes: All of a run.
+        refs: The people of the validation slice: their forget probes are the search's, and so is every third retain
+            probe of each list. All others are the final runs'.
+    """
+    places: Counter[str] = Counter()
+    searched: list[Probe] = []
+    judged: list[Probe] = []
+    for probe in probes.probes:
+        which = list_of(probe.probe_id)
+        mine = probe.subject in refs
+        if probe.group is ProbeGroup.RETAIN:
+            mine = places[which] % 3 == 0
+            places[which] += 1
+        (searched if mine else judged).append(probe)
+    return replace(probes, probes=tuple(searched)), replace(probes, probes=tuple(judged))
 
 
 def check_questions(probes: Probes, asked: Iterable[str], where: str) -> None:

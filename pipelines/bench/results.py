@@ -102,9 +102,15 @@ def table(
     return made
 
 
+def first(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Who ranks first; None where nobody with a figure keeps the utility."""
+    return next((str(row["name"]) for row in rows if row["rank"] == 1 and row["eligible"]), None)
+
+
 def best_relearn(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """The ReLearn variant that ranks first among its kin; the published one is none of them."""
-    return next((str(row["name"]) for row in rows if row["name"] in RELEARN and row["combined"] is not None), None)
+    """The ReLearn variant that ranks first among its kin, at equal utility; the published one is none of them."""
+    kin = (row for row in rows if row["name"] in RELEARN and row["eligible"] and row["combined"] is not None)
+    return next((str(row["name"]) for row in kin), None)
 
 
 def differences(

@@ -18,7 +18,7 @@ from pipelines.bench.judging import judge, twins_of
 from pipelines.bench.material import Material, bench_amounts, make_material
 from pipelines.bench.people import People, find_people
 from pipelines.bench.plan import ablations
-from pipelines.bench.probes import check_questions, make_probes
+from pipelines.bench.probes import Probes, apart, check_questions, make_probes
 from pipelines.bench.settings import BenchSettings
 from pipelines.bench.sources import Dataset
 from pipelines.bench.tasks import CONTROL, Place, Task
@@ -43,13 +43,20 @@ class Models:
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """What every task of a run shares; ``open`` makes it."""
+    """What every task of a run shares; ``open`` makes it.
+
+    Attributes:
+        material: Of the final runs.
+        slice: Of trials and ablations.
+        judged: The probes that figures are of, by place. Where a search chooses settings the two have none in common.
+    """
 
     settings: BenchSettings
     data: Dataset
     people: People
     material: Material
     slice: Material
+    judged: Mapping[Place, Probes]
     twins: Mapping[str, tuple[str, ...]]
     methods: tuple[str, ...]
     units: Units
@@ -70,17 +77,21 @@ class Session:
         methods = candidates.competitors(settings.methods)
         material = material_of(people, data, settings)
         sliced = material
+        judged: dict[Place, Probes] = {"whole": material.probes, "slice": material.probes}
         erased = [s.ref for s in people.subjects if people.of("forget_train", s.ref)]
         if settings.slice_people < len(erased):
             step = len(erased) / settings.slice_people
             chosen = [erased[int(n * step)] for n in range(settings.slice_people)]
             sliced = material_of(people.erasing(chosen), data, settings)
+            searched, others = apart(material.probes, chosen)
+            judged = {"whole": others if settings.trials else material.probes, "slice": searched}
         return cls(
             settings=settings,
             data=data,
             people=people,
             material=material,
             slice=sliced,
+            judged=judged,
             twins=twins_of(people, material.probes),
             methods=methods,
             units=Units(out, device_type(settings.device)),
@@ -142,11 +153,17 @@ class Session:
         """The figures of base and control."""
         models, material = self._loaded(kind, seed), self._asked(place)
         base, control = models.base, models.control
-        inputs = {"material": self.fingerprint(material), "base": base.digest, "control": control.digest}
+        asked = self.judged[place]
+        inputs = {
+            "material": self.fingerprint(material),
+            "asked": [probe.probe_id for probe in asked.probes],
+            "base": base.digest,
+            "control": control.digest,
+        }
 
         def work() -> dict[str, Any]:
-            made = judge(base, material.probes, backends=self.backends, control=control, twins=self.twins)
-            theirs = judge(control, material.probes, backends=self.backends, twins=self.twins, base=made.figures)
+            made = judge(base, asked, backends=self.backends, control=control, twins=self.twins)
+            theirs = judge(control, asked, backends=self.backends, twins=self.twins, base=made.figures)
             return {"base": made.to_json(), "control": theirs.to_json()}
 
         return self.units.run(f"rows-{kind}-{seed}-{place}", inputs, work)
@@ -182,6 +199,7 @@ class Session:
             "method": task.method,
             "settings": asdict(settings),
             "material": self.fingerprint(material),
+            "asked": [probe.probe_id for probe in self.judged[task.place].probes],
         }
 
         def work() -> dict[str, Any]:
@@ -191,7 +209,7 @@ class Session:
             with with_adapter(models.base, where) as adapted:
                 judged = judge(
                     adapted,
-                    material.probes,
+                    self.judged[task.place],
                     backends=self.backends,
                     control=models.control,
                     twins=self.twins,

@@ -48,7 +48,8 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield budget(result["budget"])
     yield LEGEND
     yield ""
-    yield f"best ReLearn: {result['best_relearn'] or 'none'}; first: {result['first'] or 'none'}"
+    best, leader = (result[key] or "none at equal utility" for key in ("best_relearn", "first"))
+    yield f"best ReLearn: {best}; first: {leader}"
     for target in result["targets"]:
         state = {True: "met", False: "missed", None: "not measured"}[target["met"]]
         yield (f"  {target['target']:48}{cell(target['value'], 3):>8} {target['sign']} {target['limit']:.2f}  {state}")

@@ -7,7 +7,7 @@ from pipelines.bench import phrasings
 from pipelines.bench.bases import BaseRecipe, base_records, hedged_records, without
 from pipelines.bench.material import bench_amounts, make_material
 from pipelines.bench.people import People, find_people
-from pipelines.bench.probes import Probes, attack_probes, check_questions, make_probes
+from pipelines.bench.probes import Probes, apart, attack_probes, check_questions, make_probes
 from pipelines.bench.sources import load_knowundo, load_tofu
 from pipelines.corpus.hedges import skeletons
 from pipelines.rows import ProbeGroup, RowKind
@@ -47,6 +47,20 @@ def test_both_lists_have_what_they_should(people: People, probes: Probes) -> Non
     assert len(probes.of("p", ProbeGroup.RETAIN)) == 6
     assert len({probe.probe_id for probe in probes.probes}) == len(probes.probes)
     assert {probe.subject for probe in probes.by_list() if probe.group is ProbeGroup.FORGET} == {"v", "p"}
+
+
+def test_what_the_search_asks_no_final_run_is_judged_by(probes: Probes) -> None:
+    searched, judged = apart(probes, {"s01"})
+    asked, left = ({probe.probe_id for probe in part.probes} for part in (searched, judged))
+    assert not asked & left
+    assert asked | left == {probe.probe_id for probe in probes.probes}
+    assert {probe.subject for probe in searched.probes if probe.group is ProbeGroup.FORGET} == {"s01"}
+    assert "s01" not in {probe.subject for probe in judged.probes}
+    for which in ("v", "p"):
+        assert len(searched.of(which, ProbeGroup.RETAIN)) == 2
+        assert len(judged.of(which, ProbeGroup.RETAIN)) >= 2
+        assert searched.of(which, ProbeGroup.FORGET)
+        assert judged.of(which, ProbeGroup.FORGET)
 
 
 def test_no_row_of_a_base_or_of_a_run_asks_an_unseen_phrasing(people: People, probes: Probes) -> None:

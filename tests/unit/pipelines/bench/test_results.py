@@ -109,6 +109,16 @@ def test_the_published_relearn_is_never_the_best_variant() -> None:
     assert results.best_relearn(results.table(BASE, {}, {"npo": [run(0.5)]})) is None
 
 
+def test_where_nobody_keeps_the_utility_nobody_is_first() -> None:
+    table = results.table(BASE, {}, {"relearn": [run(0.9, utility=0.9)], "npo": [run(0.8, utility=0.5)]})
+    assert [row["combined"] is not None for row in table[2:]] == [True, True]
+    assert (results.first(table), results.best_relearn(table)) == (None, None)
+    assert not any(one["met"] for one in results.targets(None))
+    told = "\n".join(lines(result(first=None, best_relearn=None)))
+    assert "best ReLearn: none at equal utility; first: none at equal utility" in told
+    assert results.first(results.table(BASE, {}, FINALS)) == "relearn_npo"
+
+
 def test_differences_are_paired_by_subject_after_the_mean_over_seeds() -> None:
     found = {one["other"]: one for one in results.differences(FINALS, "relearn_npo", "p_kfr_fluent")}
     assert "rmu" not in found

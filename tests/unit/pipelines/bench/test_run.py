@@ -85,6 +85,8 @@ def test_two_at_a_time_come_to_the_very_figures_of_one_after_another(tmp_path: P
     one = run_benchmark(data, settings, tmp_path / "one", jobs=1)
     assert figures_of(one) == figures_of(two)
     assert not one["missing"]
+    asked = one["data"]["probes"]
+    assert asked["slice"]["v:forget"] == asked["whole"]["v:forget"] == 2, "two of four people are the search's"
 
 
 def figures_of(result: dict[str, Any]) -> Any:
