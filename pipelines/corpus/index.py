@@ -170,7 +170,7 @@ class SubjectIndex:
         return [record_id for (record_id,) in rows]
 
     def values_of(self, categories: Collection[str]) -> set[str]:
-        """Every value that a record of the categories states. Reads the whole index once (1,000,000 records: seconds)."""
+        """Every value that a record of the categories states; reads the whole index once."""
         marks = ", ".join("?" * len(categories))
         rows = self.connection.execute(
             f"SELECT DISTINCT value FROM record WHERE value IS NOT NULL AND category IN ({marks})",  # noqa: S608 - marks

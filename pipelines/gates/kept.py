@@ -33,8 +33,7 @@ def ratio_gate(
 ) -> Gate:
     """A share that must stay at a part of the base's.
 
-    Args:
-        least: Fewest probes that must be scored; the base must have known half as many, or nothing shows what is kept.
+    ``least`` probes must be scored and half as many known to the base, or nothing shows what is kept.
     """
     gate = Gate(name=name, subject=subject, state="not_run", threshold=limit, reason=f"{words} were not measured.")
     if now is None or before is None or now.value is None or before.value is None:

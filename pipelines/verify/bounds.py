@@ -81,9 +81,9 @@ def bootstrap_means(
 ) -> Bounds:
     """Bounds of a statistic of column means, by resampling facts.
 
-    A resample of n facts scatters less than n facts do, and its quantiles know nothing of Student's t: the distance from
-    the figure itself is stretched by both (1.45 times with 5 facts, 1.07 with 23, 1.01 with 100), within what the
-    resamples came to.
+    A resample of n facts scatters less than n facts do, and its quantiles know nothing of Student's t: the distance
+    from the figure itself is stretched by both (1.45 times with 5 facts, 1.07 with 23, 1.01 with 100), within what
+    the resamples came to.
 
     Args:
         facts: The fact of each item.

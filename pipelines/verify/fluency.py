@@ -35,7 +35,7 @@ def names_subject(answer: Answer) -> bool | None:
 
 
 def is_fluent(answer: Answer, reference_ppl: float | None) -> bool | None:
-    """Not empty, not repeating itself, and not far beyond the reference set's perplexity; None: nobody measured that."""
+    """Not empty, no repetition, and not far beyond the reference set's perplexity; None: nobody measured that."""
     if answer.empty or repeated_share(answer.response) > FLUENT_REPEAT_MAX:
         return False
     if reference_ppl is None or answer.nll is None:

@@ -27,6 +27,7 @@ Progress = Callable[[int, int], None]  # done, of how many
 
 _Columns = tuple[FloatArray, BoolArray, FloatArray, FloatArray]  # log_probs, correct, mean, std
 
+_ROOM = 1024  # tokens of question and answer, where a model does not say how many it can read
 _CPU_TOKENS = 2048  # larger batches leave a processor's caches, and pad more
 _PIECE_ELEMENTS = 2**23  # float32 copy of logits at a time: 32 MiB
 _BATCH_ELEMENTS = 2**28  # logits of one forward pass, in the model's own type
@@ -95,12 +96,18 @@ def compressed(text: str) -> int:
 
 
 def encode_answers(loaded: LoadedModel, pairs: Sequence[tuple[str, str]]) -> list[Encoded]:
-    """Questions and answers without whatever ends the turn: special tokens are no part of what was said."""
+    """Questions and answers without whatever ends the turn: special tokens are no part of what was said.
+
+    An answer that the model has no room for is left out whole: figures of its beginning would be another answer's.
+    """
     ends = loaded.stop_ids | set(loaded.tokenizer.all_special_ids)
-    return [_without_end(row, ends) for row in encode_pairs(loaded.tokenizer, pairs)]
+    room = getattr(loaded.model.config, "max_position_embeddings", None) or _ROOM
+    return [_without_end(row, ends) for row in encode_pairs(loaded.tokenizer, pairs, max_length=room)]
 
 
 def _without_end(row: Encoded, ends: AbstractSet[int]) -> Encoded:
+    if row.truncated:
+        return Encoded(row.ids[: row.answer_start], row.answer_start, truncated=True)
     last = len(row.ids)
     while last > row.answer_start and row.ids[last - 1] in ends:
         last -= 1

@@ -67,6 +67,12 @@ def test_an_empty_answer_has_no_tokens_and_no_figures(loaded: LoadedModel) -> No
     assert teacher_forced(loaded, []) == []
 
 
+def test_an_answer_that_the_model_has_no_room_for_has_no_figures(loaded: LoadedModel) -> None:
+    fits, long = teacher_forced(loaded, [("What is it?", "blue " * 60), ("What is it?", "blue " * 3000)])
+    assert fits.n >= 60
+    assert (long.n, long.probability) == (0, None), "figures of its beginning would be another answer's"
+
+
 def test_sums_agree_with_the_older_pass(loaded: LoadedModel) -> None:
     scores, sums = teacher_forced(loaded, PAIRS[:3]), answer_logprobs(loaded, PAIRS[:3])
     for score, total in zip(scores, sums, strict=True):
