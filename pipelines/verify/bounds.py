@@ -139,7 +139,8 @@ def share_bounds(facts: Sequence[str], flags: Sequence[float], *, seed: int = 0,
     count = len(set(facts))
     flags = [float(flag) for flag in flags]
     told = sum(flags) / len(flags) * count
-    exact = Bounds(*(clopper_pearson(told, count, side, level) for side in _SIDES), "Clopper-Pearson over facts", level)
+    lower, upper = (clopper_pearson(told, count, side, level) for side in _SIDES)
+    exact = Bounds(lower, upper, "Clopper-Pearson over facts", level)
     if all(flag == flags[0] for flag in flags):
         return exact
     found = bootstrap_means(facts, [flags], lambda means: means[:, 0], seed=seed, level=level)

@@ -273,8 +273,15 @@ def test_nobody_elses_secret_may_be_told_whoever_it_is(stage: Stage) -> None:
 
 def test_a_public_fact_that_is_anothers_retain_probe_too_is_asked_as_the_persons_own() -> None:
     def probe(group: ProbeGroup, fact: str = "f", subject: str | None = None) -> Probe:
-        asked = {"question": "Which trade?", "answer": "A baker.", "value": "baker"}
-        return Probe(probe_id=f"{fact}-1", group=group, fact=fact, subject=subject, **asked)
+        return Probe(
+            probe_id=f"{fact}-1",
+            group=group,
+            question="Which trade?",
+            answer="A baker.",
+            fact=fact,
+            value="baker",
+            subject=subject,
+        )
 
     own = probe(ProbeGroup.OWN_PUBLIC, subject="s1")
     retain = probe(ProbeGroup.RETAIN)
