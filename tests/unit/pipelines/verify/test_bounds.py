@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, norm, t
 
 from pipelines.verify import bounds
 
@@ -93,13 +93,15 @@ def test_bootstrap_is_seeded_and_agrees_with_a_plain_loop() -> None:
     scores = rng.random(90).tolist()
     one = bounds.bootstrap_means(facts, [scores], lambda means: means[:, 0], seed=3)
     assert one == bounds.bootstrap_means(facts, [scores], lambda means: means[:, 0], seed=3)
-    grouped = {fact: [s for f, s in zip(facts, scores, strict=True) if f == fact] for fact in set(facts)}
+    grouped = {fact: [s for f, s in zip(facts, scores, strict=True) if f == fact] for fact in sorted(set(facts))}
     groups = list(grouped.values())
     draws = [
         np.mean(np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))])) for _ in range(4000)
     ]
-    assert one.lower == pytest.approx(float(np.quantile(draws, 0.05)), abs=0.01)
-    assert one.upper == pytest.approx(float(np.quantile(draws, 0.95)), abs=0.01)
+    few = (15 / 14) ** 0.5 * t.ppf(0.95, 14) / norm.ppf(0.95)
+    for bound, at in ((one.lower, 0.05), (one.upper, 0.95)):
+        plain = float(np.quantile(draws, at)) - np.mean(scores)
+        assert bound - np.mean(scores) == pytest.approx(few * plain, abs=0.01)
 
 
 def test_median_bootstrap_stays_within_the_values() -> None:
