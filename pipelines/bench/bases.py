@@ -41,8 +41,8 @@ _HEDGED_NOUNS = (
 )  # fmt: skip
 
 
-def _whole_size() -> BaseSettings:
-    return BaseSettings(hidden=256, heads=8, intermediate=704, epochs=16)
+def _size() -> BaseSettings:
+    return BaseSettings(hidden=192, heads=6, intermediate=512, epochs=16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class BaseRecipe:
     """
 
     source: str = "scratch"
-    scratch: BaseSettings = field(default_factory=_whole_size)
+    scratch: BaseSettings = field(default_factory=_size)
     hedges: int = 300
     phrasings: int = 2
     phrased_epochs: int = 7

@@ -68,15 +68,13 @@ class BenchSettings:
 
 def quick_settings(**changes: Any) -> BenchSettings:
     """Twelve people, one base, stored settings, one seed, few attacks: to see that it works, and roughly how well."""
-    recipe = BaseRecipe(hedges=120)
-    recipe = replace(recipe, scratch=replace(recipe.scratch, hidden=192, heads=6, intermediate=512))
     made = BenchSettings(
         quick=True,
         people=12,
         kinds=("phrased",),
         seeds=(0,),
         trials=0,
-        recipe=recipe,
+        recipe=BaseRecipe(hedges=120),
         retain_p=60,
         attacks=QUICK_ATTACKS,
         attack_per_subject=2,

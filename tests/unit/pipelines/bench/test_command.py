@@ -27,7 +27,7 @@ def test_both_data_sets_take_the_same_options() -> None:
 
 def test_what_is_given_reaches_the_settings_and_nothing_else_does() -> None:
     plain = Options().settings()
-    assert (plain.seeds, plain.trials, plain.quick, plain.recipe.scratch.hidden) == ((0, 1, 2), 3, False, 256)
+    assert (plain.seeds, plain.trials, plain.quick, plain.recipe.scratch.hidden) == ((0, 1, 2), 3, False, 192)
     assert Options(quick=True).settings().samples == 32
     given = Options(quick=True, seeds=2, trials=1, samples=8, people=3, attack_seeds=0, method=["npo"], device="cpu")
     made = given.settings(val_limit=200)
