@@ -3,13 +3,14 @@
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.event import listen
 from sqlalchemy.orm import Session
 
+from policies.deadlines import local_date
 from policies.decisions import Decision
 from policies.errors import LetheError
 from policies.lifecycle import (
@@ -96,6 +97,17 @@ def get_ticket(session: Session, ticket_id: str, *, lock: bool = False) -> Ticke
 def decision_of(ticket: Ticket) -> Decision:
     """The decision on a ticket that was decided, as it was stored."""
     return Decision.model_validate_json(json.dumps(ticket.decision))
+
+
+def zone_of(ticket: Ticket, otherwise: str = "UTC") -> str:
+    """The zone in which a ticket's deadlines end; ``otherwise`` before it is decided."""
+    clock = (ticket.decision or {}).get("deadlines") or {}
+    return str(clock.get("zone") or otherwise)
+
+
+def day_of(ticket: Ticket, moment: datetime) -> date:
+    """The day of a moment as the ticket's law counts it: what letters and registers say is what the decision says."""
+    return local_date(moment, zone_of(ticket))
 
 
 def list_tickets(

@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -83,6 +83,27 @@ def test_receipt_extension_and_answer_go_with_what_was_decided(people: People) -
     kept = [one["pattern"] for one in people.ask(done, lambda ticket: ticket.decision)["kept_categories"]]
     assert kept
     assert all(f"- {pattern}: Art. 17(3)" in answer for pattern in kept), "an answer that says `named below` names it"
+
+
+def test_letters_say_the_days_of_the_law_and_not_those_of_utc(people: People) -> None:
+    people.clock.now = datetime(2026, 3, 10, 2, tzinfo=UTC)  # the evening of the 9th in Los Angeles
+    ticket_id = people.file("crm-la", regime="ccpa", ground=None, identity=None)
+    receipt = words(people, make(people, ticket_id, "receipt"))
+    extension = words(people, make(people, ticket_id, "extension", why="complexity"))
+    assert "on 2026-03-09" in receipt
+    assert "by 2026-04-23" in receipt
+    assert "of 2026-03-09 by 2026-04-23" in extension
+    assert "by 2026-06-07" in extension
+    people.clock.now = NOW
+    done = people.file("crm-la-2", regime="ccpa", ground=None)
+    review = datetime(2026, 7, 1, 6, 59, 59, tzinfo=UTC)  # the end of the last of June
+    people.desk.exempt(done, OFFICER, code="security", review_by=review, reason="a breach", category="private.*")
+    people.desk.approve(done, APPROVER)
+    people.clock.now = datetime(2026, 3, 20, 2, tzinfo=UTC)
+    complete(people, done)
+    answer = words(people, make(people, done, "answer"))
+    assert "looked at again by 2026-06-30" in answer
+    assert "in use since 2026-03-19" in answer
 
 
 def test_a_letter_is_made_anew_until_it_was_sent_and_is_sealed(people: People) -> None:

@@ -94,6 +94,20 @@ def test_the_year_in_numbers(store: Store) -> None:
     assert every["received"] == 8
 
 
+def test_days_and_years_are_those_of_the_ticket_s_own_law(store: Store) -> None:
+    new_year = datetime(2031, 1, 1, 3, tzinfo=UTC)
+    with store.read() as session:
+        ticket = a_ticket(session, "e-la", received_at=new_year)
+        _end(ticket, "completed", 1, {"deadlines": {"zone": "America/Los_Angeles"}}, None)
+        session.flush()
+        [row] = requests(session, year=2030)
+        assert list(requests(session, year=2031)) == []
+        [found] = counts(session, 2030)
+        session.rollback()
+    assert (row["date_of_request"], row["date_of_response"]) == ("2030-12-31", "2031-01-01")
+    assert found["received"] == 1
+
+
 def test_the_records_of_processing_tell_what_is_held_and_what_is_missing(store: Store, tmp_path: Path) -> None:
     with store.read() as session:
         rows = processing(session, load_settings(tmp_path))
