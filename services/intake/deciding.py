@@ -80,7 +80,7 @@ class Deciding:
         return decide(request, self._packs.get(ticket.regime), context, now)
 
     def decide(self, session: Session, ticket: Ticket, request: TicketRequest, now: datetime) -> None:
-        """Decides a ticket with status ``received`` and moves it where the decision says."""
+        """Decides a ticket and moves it where the decision says."""
         decision = self.decision(session, ticket, request, now)
         pack = self._packs.get(ticket.regime)
         evidence = _restored(IdentityEvidence, ticket.acts.get("identity")) or request.identity
@@ -98,6 +98,13 @@ class Deciding:
             facts={**facts_of(decision), "pack_digest": decision.pack_digest},
             at=now,
         )
+
+    def lapse(self, session: Session, ticket: Ticket, now: datetime) -> None:
+        """Denies a ticket that waits for an identity where a rule of the pack says so by now; else nothing changes."""
+        if ticket.status == TicketStatus.AWAITING_IDENTITY:
+            request = request_of(session, ticket)
+            if self.decision(session, ticket, request, now).outcome == "deny":
+                self.decide(session, ticket, request, now)
 
     def again(self, session: Session, ticket: Ticket, now: datetime) -> None:
         """Decides an open ticket anew after an act that led it back to ``received``."""

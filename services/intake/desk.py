@@ -156,6 +156,10 @@ class Desk(Findings):
 
         return self._act(ticket_id, who, act)
 
+    def lapse(self, ticket_id: str, who: Identity) -> str:
+        """Denies a ticket that nobody verified in time, where the pack has a rule for it; else it stays as it is."""
+        return self._act(ticket_id, who, lambda session, ticket, now: self._deciding.lapse(session, ticket, now))
+
     def _store(
         self, session: Session, request: TicketRequest, digest: str, who: Identity, trace_id: str | None, now: datetime
     ) -> Ticket:

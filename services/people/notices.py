@@ -185,14 +185,19 @@ def _facts(
 
     letters = pack.data.letters
     denied = ticket.status == TicketStatus.DENIED
-    text = letters.texts[letters.denied] if denied else decision.letter_text if decision else ""
+    by_rule = decision is not None and decision.outcome == "deny"  # the pack has words of its own for it
+    text = letters.texts[letters.denied] if denied and not by_rule else decision.letter_text if decision else ""
     last = [row for row in history(session, ticket.ticket_id) if row.event == "deny"]
     words = ""
     if last and last[-1].reason_sealed is not None:
         words = sealing.open_sealed(session, ticket.subject_ref, last[-1].reason_sealed, purpose=REASON).decode()
+    if decision is not None and by_rule:
+        words = decision.rule_title
     reviews = {one.category or one.record_id: one.review_by for one in exemptions.of_ticket(session, ticket.ticket_id)}
     kept = [(one.pattern, one.article) for one in decision.kept_categories] if decision else []
     kept += [(one.record_id, one.article) for one in decision.kept_records] if decision else []
+    if not ticket.identity_verified:
+        kept = []  # to a stranger nothing is said of what is held
     recipients = [row for row in of_ticket(session, ticket.ticket_id) if row.letter == "recipient_data"]
     return {
         "reference": ticket.external_id,

@@ -6,6 +6,7 @@ import pytest
 from policies.errors import LetheError
 from policies.lifecycle import TicketStatus
 from services import sealing
+from services.lapse import decide_lapsed
 from services.people import notices, recipients
 from services.reports.notices import notices_of
 from services.store.people_tables import Notice
@@ -83,6 +84,28 @@ def test_receipt_extension_and_answer_go_with_what_was_decided(people: People) -
     kept = [one["pattern"] for one in people.ask(done, lambda ticket: ticket.decision)["kept_categories"]]
     assert kept
     assert all(f"- {pattern}: Art. 17(3)" in answer for pattern in kept), "an answer that says `named below` names it"
+
+
+def test_who_was_not_verified_in_time_is_told_so_and_nothing_of_what_is_held(people: People) -> None:
+    ticket_id = people.file("crm-late", regime="ccpa", ground=None, identity=None)
+    other = people.file("crm-late-2", regime="ccpa", ground=None, identity=None)
+    eu = people.file("crm-late-3", identity=None)
+    assert decide_lapsed(people.desk, now=people.clock()) == []
+    people.clock.now = datetime(2026, 4, 25, 12, tzinfo=UTC)
+    people.desk.deny(other, OFFICER, reason="You did not answer us.")
+    assert decide_lapsed(people.desk, now=people.clock()) == [ticket_id]
+    assert decide_lapsed(people.desk, now=people.clock()) == []
+    assert (people.status(ticket_id), people.status(eu)) == ("denied", "awaiting_identity")
+    assert people.ask(ticket_id, lambda ticket: ticket.reason_code) == "identity-not-verifiable"
+    text = words(people, make(people, ticket_id, "denial"))
+    assert "could not verify your identity within 45 days and therefore deny" in text
+    assert "Reason: The identity could not be verified within 45 days" in text
+    by_person = words(people, make(people, other, "denial"))
+    assert "for the reason named below" in by_person
+    assert "You did not answer us." in by_person
+    for one in (text, by_person):
+        assert "What we keep" not in one
+        assert "we hold" not in one
 
 
 def test_letters_say_the_days_of_the_law_and_not_those_of_utc(people: People) -> None:
