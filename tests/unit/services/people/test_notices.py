@@ -1,14 +1,17 @@
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from policies.errors import LetheError
 from policies.lifecycle import TicketStatus
+from policies.pack import PACKS
 from services import sealing
 from services.lapse import decide_lapsed
 from services.people import notices, recipients
 from services.reports.notices import notices_of
+from services.settings import PolicySettings
 from services.store.people_tables import Notice
 from services.store.tables import AuditEntryRow
 from services.store.tickets import get_ticket
@@ -84,6 +87,23 @@ def test_receipt_extension_and_answer_go_with_what_was_decided(people: People) -
     kept = [one["pattern"] for one in people.ask(done, lambda ticket: ticket.decision)["kept_categories"]]
     assert kept
     assert all(f"- {pattern}: Art. 17(3)" in answer for pattern in kept), "an answer that says `named below` names it"
+
+
+def test_recipients_are_told_where_no_person_approves(people: People, tmp_path: Path) -> None:
+    text = (PACKS / "gdpr.yaml").read_text().replace("approvals: 1", "approvals: 0")
+    (tmp_path / "ours.yaml").write_text(text)
+    alone = People(people.store, PolicySettings(pack_path=tmp_path, zone=""))
+    with people.store.write() as session:
+        recipients.add(session, "alone", "data", "unattended", actor=WHO, at=NOW)
+    ticket_id = alone.file("crm-alone", base="unattended")
+    assert alone.status(ticket_id) == "approved"
+    with people.store.read() as session:
+        [row] = notices.of_ticket(session, ticket_id)
+    assert (row.recipient_id, row.made_by) == ("alone", "system:intake")
+    complete(people, ticket_id)
+    with people.store.write() as session:
+        assert [one.notice_id for one in notices.due(session)] == [row.notice_id]
+        notices.record_impossible(session, row.notice_id, actor=WHO, at=NOW)
 
 
 def test_who_was_not_verified_in_time_is_told_so_and_nothing_of_what_is_held(people: People) -> None:
