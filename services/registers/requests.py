@@ -75,7 +75,8 @@ def _basis(ticket: Ticket) -> str:
         return str(
             decision.get("article") if decision.get("outcome") == "deny" else ticket.reason_code or "decided_by_person"
         )
-    return "; ".join(sorted({str(kept["article"]) for kept in decision.get("kept_categories", ())}))
+    kept = (*decision.get("kept_categories", ()), *decision.get("kept_records", ()))
+    return "; ".join(sorted({str(one["article"]) for one in kept}))
 
 
 def counts(session: Session, year: int, *, regime: str | None = "ccpa") -> list[dict[str, Any]]:

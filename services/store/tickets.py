@@ -223,6 +223,38 @@ def history(session: Session, ticket_id: str, *, after: int = 0) -> list[TicketE
     return list(session.scalars(query.order_by(TicketEventRow.event_id)))
 
 
+def note_on_ticket(
+    session: Session,
+    ticket: Ticket,
+    note: str,
+    *,
+    actor: str,
+    reason: str,
+    facts: Mapping[str, Any],
+    expected_version: int | None = None,
+    at: datetime,
+) -> None:
+    """Writes an act that moves no ticket into history and audit log, also of a closed one.
+
+    Args:
+        session: A writing session.
+        ticket: The row, locked.
+        note: What was done, named as events are.
+        actor: Who did it.
+        reason: A person's words; sealed.
+        facts: Ids, codes and dates for the audit entry.
+        expected_version: Refuse if the ticket has changed since this version was read.
+        at: When.
+
+    Raises:
+        LetheError: ``ticket.changed``.
+    """
+    if expected_version is not None and ticket.version != expected_version:
+        raise LetheError("ticket.changed", f"The ticket is at version {ticket.version} by now.")
+    status = TicketStatus(ticket.status)
+    _record(session, ticket, note, status, status, actor, at, reason=reason, facts=facts)
+
+
 def _approvals_that_count(ticket: Ticket) -> int:
     """Different people, in a role that the decision names; under four eyes not who entered the ticket."""
     rules = ticket.decision or {}
@@ -259,7 +291,7 @@ def _apply(ticket: Ticket, event: TicketEvent, actor: str, role: str | None, at:
 def _record(
     session: Session,
     ticket: Ticket,
-    event: TicketEvent,
+    event: str,
     before: TicketStatus | None,
     status: TicketStatus,
     actor: str,
@@ -282,7 +314,7 @@ def _record(
     row = TicketEventRow(
         ticket_id=ticket.ticket_id,
         at=at,
-        event=event.value,
+        event=str(event),
         from_status=before.value if before else None,
         to_status=status.value,
         actor=actor,
@@ -301,7 +333,7 @@ def _record(
         **(facts or {}),
     }
     subject_ref = ticket.subject_ref if readable else None
-    audit.append(session, kind=f"ticket.{event.value}", payload=payload, subject_ref=subject_ref, at=at)
+    audit.append(session, kind=f"ticket.{event}", payload=payload, subject_ref=subject_ref, at=at)
     if before is not status:
         if before is not None:  # nobody can have asked to be told of a ticket that was not there
             queue_callbacks(session, ticket, at=at)

@@ -19,6 +19,8 @@ from services.store.engine import Store, open_store
 from services.store.tables import Ticket
 from tests.unit.services.store.samples import RING, a_ticket
 
+_CATEGORIES = [{"article": "Cal. Civ. Code § 1798.105(d)(1)"}]
+_RECORDS = [{"record_id": "r-1", "exemption": "legal_obligation", "article": "Cal. Civ. Code § 1798.105(d)(8)"}]
 START = datetime(2026, 2, 1, 12, tzinfo=UTC)
 
 
@@ -30,7 +32,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     opened = open_store(url, info={sealing.KEY_RING: RING})
     ends: list[tuple[str, int | None, dict[str, object] | None, str | None]] = [
         ("completed", 10, {"partial": False}, None),
-        ("completed", 20, {"partial": True, "kept_categories": [{"article": "Cal. Civ. Code § 1798.105(d)(1)"}]}, None),
+        ("completed", 20, {"partial": True, "kept_categories": _CATEGORIES, "kept_records": _RECORDS}, None),
         ("nothing_found", 3, {}, None),
         ("denied", 40, {"outcome": "deny", "article": "11 CCR § 7060"}, "identity_failed"),
         ("denied", 41, {"outcome": "approve", "article": "x"}, None),
@@ -65,7 +67,7 @@ def test_every_request_with_exactly_the_fields_of_the_rule(store: Store) -> None
         "withdrawn",
         "open",
     ]
-    assert rows[1]["basis_of_denial"] == "Cal. Civ. Code § 1798.105(d)(1)"
+    assert rows[1]["basis_of_denial"] == "Cal. Civ. Code § 1798.105(d)(1); Cal. Civ. Code § 1798.105(d)(8)"
     assert [row["basis_of_denial"] for row in rows[3:5]] == ["11 CCR § 7060", "decided_by_person"]
     assert {row["nature_of_request"] for row in rows} == {"erasure"}
     assert rows[0]["date_of_request"] == "2026-02-01"
