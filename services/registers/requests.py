@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from policies.lifecycle import TicketStatus
+from services.people.duplicates import CODE as DUPLICATE
 from services.store.tables import Ticket
 from services.store.tickets import day_of
 
@@ -64,6 +65,8 @@ def _row(ticket: Ticket) -> dict[str, Any]:
 
 def _response(ticket: Ticket) -> str:
     found = _RESPONSES.get(TicketStatus(ticket.status), "open")
+    if found == "withdrawn" and ticket.reason_code == DUPLICATE:  # answered with the request that it repeats
+        return "duplicate"
     partial = bool((ticket.decision or {}).get("partial"))
     return "complied_in_part" if found == "complied" and partial else found
 
@@ -86,7 +89,7 @@ def counts(session: Session, year: int, *, regime: str | None = "ccpa") -> list[
     days = [
         (datetime.fromisoformat(row["date_of_response"]) - datetime.fromisoformat(row["date_of_request"])).days
         for row in rows
-        if row["date_of_response"] and row["nature_of_response"] != "withdrawn"
+        if row["date_of_response"] and row["nature_of_response"] not in {"withdrawn", "duplicate"}
     ]
     return [
         {
@@ -98,6 +101,7 @@ def counts(session: Session, year: int, *, regime: str | None = "ccpa") -> list[
             "complied_in_part": named.count("complied_in_part"),
             "denied": named.count("denied"),
             "withdrawn": named.count("withdrawn"),
+            "duplicates": named.count("duplicate"),
             "open": named.count("open"),
             "median_days": round(median(days), 1) if days else None,
             "mean_days": round(mean(days), 1) if days else None,

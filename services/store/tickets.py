@@ -29,6 +29,7 @@ from services.store.tables import TicketEvent as TicketEventRow
 from services.store.types import new_id, utc_now
 
 REASON = "reason"  # purpose of a sealed reason
+REPEATED_BY = "repeated_by"  # of a ticket's acts: tickets that were closed as its repetition
 _APPROVALS = frozenset({TicketEvent.RECORD_APPROVAL, TicketEvent.APPROVE})
 
 
@@ -147,6 +148,7 @@ def ticket_context(session: Session, ticket: Ticket, *, stored: bool = True) -> 
         approvals_given=_approvals_that_count(ticket),
         approvals_needed=ticket.approvals_needed,
         legal_hold=ticket.legal_hold,
+        repeated=bool(ticket.acts.get(REPEATED_BY)),
     )
     return replace(own, **_stored(session, ticket)) if stored else own
 

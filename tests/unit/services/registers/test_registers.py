@@ -37,6 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         ("denied", 40, {"outcome": "deny", "article": "11 CCR § 7060"}, "identity_failed"),
         ("denied", 41, {"outcome": "approve", "article": "x"}, None),
         ("cancelled", 1, {}, None),
+        ("cancelled", 2, {}, "duplicate"),
         ("awaiting_identity", None, None, None),
     ]
     with opened.write() as session:
@@ -57,7 +58,7 @@ def _end(ticket: Ticket, status: str, days: int | None, decision: dict[str, obje
 def test_every_request_with_exactly_the_fields_of_the_rule(store: Store) -> None:
     with store.read() as session:
         rows = list(requests(session, regime="ccpa", year=2026))
-    assert [set(row) for row in rows] == [set(REQUEST_FIELDS)] * 7
+    assert [set(row) for row in rows] == [set(REQUEST_FIELDS)] * 8
     assert [row["nature_of_response"] for row in rows] == [
         "complied",
         "complied_in_part",
@@ -65,6 +66,7 @@ def test_every_request_with_exactly_the_fields_of_the_rule(store: Store) -> None
         "denied",
         "denied",
         "withdrawn",
+        "duplicate",
         "open",
     ]
     assert rows[1]["basis_of_denial"] == "Cal. Civ. Code § 1798.105(d)(1); Cal. Civ. Code § 1798.105(d)(8)"
@@ -83,17 +85,18 @@ def test_the_year_in_numbers(store: Store) -> None:
         "year": 2026,
         "regime": "ccpa",
         "requests": "to_delete",
-        "received": 7,
+        "received": 8,
         "complied_in_whole": 2,
         "complied_in_part": 1,
         "denied": 2,
         "withdrawn": 1,
+        "duplicates": 1,
         "open": 1,
         "median_days": 20,
         "mean_days": 22.8,
     }
     assert (none["received"], none["median_days"]) == (0, None)
-    assert every["received"] == 8
+    assert every["received"] == 9
 
 
 def test_days_and_years_are_those_of_the_ticket_s_own_law(store: Store) -> None:
@@ -118,7 +121,7 @@ def test_the_records_of_processing_tell_what_is_held_and_what_is_missing(store: 
     assert all("missing" in row["controller"] for row in rows)
     assert {row["controller"] for row in named} == {"Example SpA"}
     held = {row["activity"]: row["held_now"] for row in rows}
-    assert held["requests"] == 9
+    assert held["requests"] == 10
     assert "36 months" in rows[0]["erasure"]
 
 
