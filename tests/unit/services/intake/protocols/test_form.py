@@ -103,6 +103,12 @@ def test_a_request_becomes_a_ticket_once_its_code_comes_back(intake: Intake, box
     assert len(tickets(intake)) == before + 1
 
 
+def test_the_page_names_the_day_of_the_law(intake: Intake, box: Mailbox) -> None:
+    """45 days end on the 24th in Los Angeles, which is the 25th in UTC."""
+    asked = ask(intake, regime="ccpa")
+    assert "24 April 2026" in give(intake, path_of(asked), code_of(box)).text
+
+
 def test_wrong_codes_are_counted_and_the_right_one_then_counts_no_more(intake: Intake, box: Mailbox) -> None:
     path = path_of(ask(intake))
     right = code_of(box)
