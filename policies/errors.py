@@ -276,7 +276,7 @@ ERRORS: dict[str, ErrorKind] = {
     "auth.account_not_found": ErrorKind(404, "See lethe account list for the ids."),
     "auth.blocked": ErrorKind(403, "Ask whoever runs this installation: lethe account unblock ID ends a block."),
     "duplicate.refused": ErrorKind(
-        409, "Verify both identities first; otherwise answer the two tickets each on its own."
+        409, "The details say why: verify both identities first, or answer the two tickets each on its own."
     ),
     "exemption.invalid": ErrorKind(422, "Give --category or --record, and a --review-by that lies ahead."),
     "exemption.not_found": ErrorKind(404, "See lethe ticket exemptions ID."),

@@ -114,6 +114,7 @@ class TicketContext:
     ambiguous_open: int = 0
     forget_records: int = 0
     swap_committed: bool = False  # the release of its latest run is the one that is served
+    repeated: bool = False  # other tickets were closed as its repetition: its answer is theirs
     was_live: bool = False  # it is in the desired watermark: replicas take no release without it
 
 
@@ -222,6 +223,11 @@ def the_ticket_was_never_live(context: TicketContext) -> bool:
     return not context.swap_committed and not context.was_live
 
 
+def the_ticket_was_never_live_and_none_repeats_it(context: TicketContext) -> bool:
+    """Another request that waits for its answer would be lost; a denial is an answer to both."""
+    return not context.repeated and the_ticket_was_never_live(context)
+
+
 def a_reason_is_given_and_the_ticket_was_never_live(context: TicketContext) -> bool:
     """A refusal without one is no answer (GDPR Art. 12(4)); once live, it would bring the person back."""
     return context.reason_given and the_ticket_was_never_live(context)
@@ -325,7 +331,7 @@ def _ticket_table() -> TicketTable:
     for status in open_statuses:
         table[status, e.RESTRICT] = to(status, the_identity_is_verified_and_a_reason_is_given)
         table[status, e.UNRESTRICT] = to(status, a_reason_is_given)
-        table[status, e.CANCEL] = to(s.CANCELLED, the_ticket_was_never_live)
+        table[status, e.CANCEL] = to(s.CANCELLED, the_ticket_was_never_live_and_none_repeats_it)
         if status is not s.IN_RUN:  # what a run was begun for does not change under it: hold the ticket first
             # Back through the decision: people approved something else than what would happen now.
             after = s.ON_HOLD if status is s.ON_HOLD else s.RECEIVED

@@ -8,7 +8,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -27,6 +27,7 @@ from policies.errors import LetheError
 BUILTIN_REGIMES = ("ccpa", "gdpr", "lgpd", "uk_gdpr")
 MAX_BODY_BYTES = 64 * 1024
 CLOCK_SKEW = timedelta(minutes=5)
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # what claims to be older is a fault of its sender
 _FIELD_NAME = re.compile(r"[a-z][a-z_]{0,39}")
 
 
@@ -124,7 +125,7 @@ class TicketRequest(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.submitted_at is not None and self.submitted_at > self.received_at:
+        if self.submitted_at is not None and self.submitted_at - self.received_at > CLOCK_SKEW:
             raise ValueError("submitted_at is later than received_at")
         if len({(i.kind, i.value) for i in self.subject}) < len(self.subject):
             raise ValueError("subject: an identifier is given twice")
@@ -138,7 +139,8 @@ def parse_ticket(
 
     Args:
         body: A JSON object, as text or already read.
-        now: The moment of receipt, with time zone; stands in where the body has no ``received_at``.
+        now: The moment of receipt, with time zone; stands in where the body has no ``received_at``. A sender's clock
+            may be a little ahead: nothing was received or submitted after it.
         regimes: The regimes of the packs that are loaded.
 
     Raises:
@@ -155,11 +157,17 @@ def parse_ticket(
         if {fault["loc"] for fault in found} == {("regime",)} and isinstance(raw.get("regime"), str):
             raise _unknown_regime(regimes) from None
         raise LetheError("ticket.malformed", f"the ticket has {len(faults)} fault(s)", tuple(faults)) from None
-    if ticket.received_at > now + CLOCK_SKEW:
-        raise LetheError("ticket.malformed", "the ticket has 1 fault(s)", ("received_at: lies in the future",))
+    moments = [("received_at", ticket.received_at), ("submitted_at", ticket.submitted_at)]
+    given = [(name, moment) for name, moment in moments if moment is not None]
+    faults = [f"{name}: lies in the future" for name, moment in given if moment > now + CLOCK_SKEW]
+    faults += [f"{name}: lies before {_EARLIEST.year}" for name, moment in given if moment < _EARLIEST]
+    if faults:
+        raise LetheError("ticket.malformed", f"the ticket has {len(faults)} fault(s)", tuple(faults))
     if ticket.regime not in regimes:
         raise _unknown_regime(regimes)
-    return ticket
+    received = min(ticket.received_at, now)
+    submitted = None if ticket.submitted_at is None else min(ticket.submitted_at, received)
+    return ticket.model_copy(update={"received_at": received, "submitted_at": submitted})
 
 
 def ticket_json_schema() -> dict[str, Any]:

@@ -18,6 +18,9 @@ from services import after_swap, jobs, planning, publication, release_ops, reten
 from services.callbacks.deliver import deliver
 from services.deletion import work as deletion
 from services.installation import Installation
+from services.intake.desk import Desk
+from services.intake.packs import Packs
+from services.lapse import decide_lapsed
 from services.outage import Outage
 from services.people import closing, sending, telling
 from services.run_end import end_run
@@ -35,6 +38,7 @@ ACTOR = "system:control"
 _TICK_S = 0.3
 _REST_S = 0.1  # between two looks, however many tickets change meanwhile: in a burst it would do nothing but look
 _PAUSE_S = 10.0
+_LAPSE_S = 3600.0  # how often it looks for identities that nobody verified in time
 _REPAIR_S = 10.0  # how often it looks for what a crash may have left out, which reads more
 _PASSING = frozenset({"store", "storage"})  # areas of errors that say nothing about what was ordered: tried again
 _PUBLISHING = (RunStatus.SWAPPING, RunStatus.REPORTING)
@@ -121,7 +125,7 @@ class Control:
         self._clock = clock
         self._numbers: dict[str, int] = {}
         self._paused: dict[str, float] = {}
-        self._repair_at = self._retention_at = clock()
+        self._repair_at = self._retention_at = self._lapse_at = clock()
         self._stop = threading.Event()
         self._wake = threading.Event()
 
@@ -134,6 +138,7 @@ class Control:
             self._order_rechecks()
             deletion.retry(self._store, self._installation.settings)
             self._keep_retention()
+            self._decide_lapsed()
         suppression.tend(self._store, enabled=enabled, repair=repair)
         with self._store.read() as session:
             approved = [
@@ -194,6 +199,17 @@ class Control:
             return
         self._retention_at = self._clock() + self._installation.settings.retention.every_hours * 3600
         retention.carry_out(self._installation, self._store)
+
+    def _decide_lapsed(self) -> None:
+        """Who was not verified in time gets the answer that the pack has for it."""
+        if self._clock() < self._lapse_at:
+            return
+        self._lapse_at = self._clock() + _LAPSE_S
+        settings = self._installation.settings
+        desk = Desk(
+            self._store, Packs(settings.policy), zone=settings.policy.zone, suppress=settings.serving.suppression
+        )
+        decide_lapsed(desk, now=utc_now())
 
     def _order_rechecks(self) -> None:
         """Forgotten people are asked about on schedule."""

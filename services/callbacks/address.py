@@ -98,7 +98,7 @@ def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if inner is None and address in _NAT64:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None and not _is_public(inner):
+        if address.is_site_local or (inner is not None and not _is_public(inner)):  # fec0::/10 counts as global
             return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 

@@ -45,7 +45,7 @@ def submit(
     with client() as intake:
         status, filed = intake.post_bytes("/v1/tickets", body)
     new = status == 201
-    due = (filed["due_at"] or "")[:10]
+    due = filed["due_on"] or ""
     note = "filed" if new else "was filed before"
     _show(as_json, {**filed, "new": new}, f"{filed['ticket_id']} {note}: {filed['status']}, due {due}")
 
@@ -221,7 +221,7 @@ def _show(as_json: bool, data: dict[str, Any], text: str) -> None:
 
 
 def _line(ticket: dict[str, Any]) -> str:
-    due = (ticket["due_at"] or "-")[:10]
+    due = ticket["due_on"] or "-"
     late = "  OVERDUE" if ticket["overdue"] else ""
     return (
         f"{ticket['ticket_id']}  {ticket['status']:<18} due {due}  {ticket['regime']:<8} {ticket['external_id']}{late}"

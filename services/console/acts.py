@@ -16,6 +16,7 @@ from policies.ticket import IdentityEvidence
 from services.console.place import Console, field, who
 from services.intake.app import ApproveBody, EvidenceBody, ExtensionBody, OptionalReasonBody, ReasonBody, WithVersion
 from services.intake.people import DuplicateBody, ExemptBody
+from services.store.tickets import get_ticket, zone_of
 
 M = TypeVar("M", bound=BaseModel)
 Do = Callable[[Console, Request, str], str]
@@ -136,8 +137,10 @@ def _moment(text: str, zone: str) -> datetime | None:
 
 
 def _exempt(console: Console, request: Request, ticket_id: str) -> str:
-    """To the end of the day that was chosen, in the controller's zone."""
-    day = _moment(f"{field(request, 'review')}T23:59:59", console.zone)
+    """To the end of the day that was chosen, in the zone of the ticket's deadlines."""
+    with console.store().read() as session:
+        zone = zone_of(get_ticket(session, ticket_id), console.zone)
+    day = _moment(f"{field(request, 'review')}T23:59:59", zone)
     names = ("code", "category", "record", "reason")
     typed = {name: field(request, name) for name in names}
     said = body_of(ExemptBody, request, **typed, review_by=day, version=_version(request))

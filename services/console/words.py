@@ -103,6 +103,7 @@ EVENT: dict[str, str] = {
     "cancel": "Withdrawn",
     "exempt": "Something is kept under an exemption: decided again",
     "end_exemption": "Exemption ended",
+    "renew_exemption": "Another date of review for what is kept",
     "claim_filed": "What the model was seen to say was reported",
     "sources_planned": "Deletion of the source records planned",
     "source_tried": "Dry run on a source: records found, nothing changed",

@@ -42,6 +42,7 @@ from services.intake.views import (
     TicketPage,
     TicketSummary,
     TicketView,
+    as_filed,
     detail,
     events,
     summary,
@@ -196,7 +197,7 @@ def _add_filing(app: FastAPI, desk: Callable[[], Desk], clock: Callable[[], date
 
         def file() -> tuple[Filed, bool]:
             ticket, new = desk().receive(body, who, trace_id=_trace_of(request))
-            return Filed(**{name: getattr(ticket, name) for name in Filed.model_fields}), new
+            return as_filed(ticket), new
 
         filed, new = await run_in_threadpool(file)
         response.status_code = 201 if new else 200

@@ -15,7 +15,7 @@ from policies.decisions import Approval, Decision, DecisionContext, decide
 from policies.lifecycle import TicketEvent, TicketStatus
 from policies.ticket import IdentityEvidence, TicketRequest
 from services.intake.packs import Packs
-from services.people import exemptions
+from services.people import exemptions, notices
 from services.request import request_of
 from services.store.tables import Ticket
 from services.store.tickets import transition_ticket
@@ -80,29 +80,47 @@ class Deciding:
         return decide(request, self._packs.get(ticket.regime), context, now)
 
     def decide(self, session: Session, ticket: Ticket, request: TicketRequest, now: datetime) -> None:
-        """Decides a ticket with status ``received`` and moves it where the decision says."""
+        """Decides a ticket and moves it where the decision says."""
         decision = self.decision(session, ticket, request, now)
         pack = self._packs.get(ticket.regime)
         evidence = _restored(IdentityEvidence, ticket.acts.get("identity")) or request.identity
         known = evidence is not None and evidence.verified and evidence.method in pack.data.identity.methods
         ticket.identity_verified = known or not pack.data.identity.required
-        keep(ticket, decision)
-        event = EVENT_OF[decision.outcome]
-        code = decision.rule_id if decision.outcome in {"deny", "hold"} else None
-        transition_ticket(
-            session,
-            ticket.ticket_id,
-            event,
-            actor=SYSTEM,
-            reason_code=code,
-            facts={**facts_of(decision), "pack_digest": decision.pack_digest},
-            at=now,
-        )
+        carry_out(session, ticket, decision, EVENT_OF[decision.outcome], actor=SYSTEM, at=now)
+
+    def lapse(self, session: Session, ticket: Ticket, now: datetime) -> None:
+        """Denies a ticket that waits for an identity where a rule of the pack says so by now; else nothing changes."""
+        if ticket.status == TicketStatus.AWAITING_IDENTITY:
+            request = request_of(session, ticket)
+            if self.decision(session, ticket, request, now).outcome == "deny":
+                self.decide(session, ticket, request, now)
 
     def again(self, session: Session, ticket: Ticket, now: datetime) -> None:
         """Decides an open ticket anew after an act that led it back to ``received``."""
         if ticket.status == TicketStatus.RECEIVED:
             self.decide(session, ticket, request_of(session, ticket), now)
+
+
+def carry_out(
+    session: Session,
+    ticket: Ticket,
+    decision: Decision,
+    event: TicketEvent,
+    *,
+    actor: str,
+    role: str | None = None,
+    at: datetime,
+) -> None:
+    """Keeps a decision and moves the ticket; the only way to an approval, whoever or whatever gave it.
+
+    With it the notices to recipients are made: the raw identity is gone when they are due.
+    """
+    keep(ticket, decision)
+    code = decision.rule_id if decision.outcome in {"deny", "hold"} else None
+    facts = {**facts_of(decision), "pack_digest": decision.pack_digest}
+    transition_ticket(session, ticket.ticket_id, event, actor=actor, role=role, reason_code=code, facts=facts, at=at)
+    if ticket.status == TicketStatus.APPROVED:
+        notices.prepare(session, ticket, actor=actor, at=at)
 
 
 def keep(ticket: Ticket, decision: Decision) -> None:

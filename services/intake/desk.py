@@ -12,15 +12,14 @@ from sqlalchemy.orm import Session
 from policies.canonical import canonical_json
 from policies.decisions import Approval, check_fits
 from policies.errors import LetheError
-from policies.lifecycle import TicketEvent, TicketStatus
+from policies.lifecycle import TicketEvent
 from policies.ticket import CLOCK_SKEW, IdentityEvidence, TicketRequest, parse_ticket
 from services import sealing, suppression
 from services.auth import Identity
 from services.intake.acting import must_take, same_version
-from services.intake.deciding import EVENT_OF, facts_of, keep
+from services.intake.deciding import EVENT_OF, carry_out
 from services.intake.findings import Findings
 from services.intake.lookup import lookup_hashes
-from services.people import notices
 from services.request import keep_request, request_of
 from services.store.tables import LookupHash, Ticket
 from services.store.tickets import add_ticket, find_ticket, transition_ticket
@@ -122,12 +121,7 @@ class Desk(Findings):
             event = EVENT_OF[decision.outcome]
             if decision.outcome == "await_approval":
                 event = TicketEvent.RECORD_APPROVAL
-            keep(ticket, decision)
-            transition_ticket(
-                session, ticket_id, event, actor=who.actor, role=mine.role, facts=facts_of(decision), at=now
-            )
-            if ticket.status == TicketStatus.APPROVED:  # the raw identity is gone when they are due
-                notices.prepare(session, ticket, actor=who.actor, at=now)
+            carry_out(session, ticket, decision, event, actor=who.actor, role=mine.role, at=now)
 
         return self._act(ticket_id, who, act)
 
@@ -155,6 +149,10 @@ class Desk(Findings):
             self._deciding.decide(session, ticket, request_of(session, ticket), now)
 
         return self._act(ticket_id, who, act)
+
+    def lapse(self, ticket_id: str, who: Identity) -> str:
+        """Denies a ticket that nobody verified in time, where the pack has a rule for it; else it stays as it is."""
+        return self._act(ticket_id, who, lambda session, ticket, now: self._deciding.lapse(session, ticket, now))
 
     def _store(
         self, session: Session, request: TicketRequest, digest: str, who: Identity, trace_id: str | None, now: datetime

@@ -1,7 +1,7 @@
 """What the API says of a ticket. Nothing here identifies a person; ``identity`` is only for keys with that scope."""
 
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -14,7 +14,7 @@ from services.intake import lookup
 from services.request import request_of
 from services.store.runs import runs_of
 from services.store.tables import ForgetSet, MatchReview, Report, Run, SealedIdentity, Ticket, TicketEvent
-from services.store.tickets import REASON, history
+from services.store.tickets import REASON, day_of, history
 
 
 class _View(BaseModel):
@@ -69,6 +69,7 @@ class TicketSummary(_View):
     version: int
     received_at: AwareDatetime
     due_at: AwareDatetime | None
+    due_on: date | None = Field(description="The day of due_at as the ticket's law counts it, in its zone.")
     confirm_by: AwareDatetime | None
     closed_at: AwareDatetime | None
     overdue: bool
@@ -123,6 +124,7 @@ class Filed(_View):
     received_at: AwareDatetime
     confirm_by: AwareDatetime | None
     due_at: AwareDatetime | None
+    due_on: date | None = Field(description="The day of due_at as the ticket's law counts it, in its zone.")
 
 
 class Acted(_View):
@@ -133,6 +135,16 @@ class Acted(_View):
     suppression: SuppressionView
 
 
+def as_filed(ticket: Ticket) -> Filed:
+    """What whoever files a ticket is told."""
+    names = set(Filed.model_fields) - {"due_on"}
+    return Filed(**{name: getattr(ticket, name) for name in names}, due_on=_due_on(ticket))
+
+
+def _due_on(ticket: Ticket) -> date | None:
+    return None if ticket.due_at is None else day_of(ticket, ticket.due_at)
+
+
 def suppressed(session: Session, ticket: Ticket) -> SuppressionView:
     """Where the suppression of a ticket stands."""
     return SuppressionView(**asdict(suppression.state_of(session, ticket)))
@@ -141,9 +153,10 @@ def suppressed(session: Session, ticket: Ticket) -> SuppressionView:
 def summary(ticket: Ticket, now: datetime) -> dict[str, Any]:
     """The fields of ``TicketSummary``."""
     is_open = ticket.status not in CLOSED_TICKET
-    names = set(TicketSummary.model_fields) - {"overdue"}
+    names = set(TicketSummary.model_fields) - {"overdue", "due_on"}
     return {
         **{name: getattr(ticket, name) for name in names},
+        "due_on": _due_on(ticket),
         "overdue": is_open and ticket.due_at is not None and now > ticket.due_at,
     }
 

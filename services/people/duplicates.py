@@ -2,16 +2,21 @@
 
 Both tickets must have shown on their own who asks. A ticket whose requester was not recognised can be linked to
 nothing, so that nobody borrows another ticket's check or ends another person's request by claiming to be them.
+
+A repetition asks for nothing that the other ticket does not ask for, and that ticket is not withdrawn any more (the
+lifecycle's guard): the raw identity of a repetition is gone, so it could not go on where the other one left off.
 """
 
 from datetime import datetime
+from fnmatch import fnmatchcase
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from policies.errors import LetheError
 from policies.lifecycle import TicketEvent, TicketStatus
-from services.store.tables import Ticket
-from services.store.tickets import get_ticket, transition_ticket
+from services.store.tables import LookupHash, Ticket
+from services.store.tickets import REPEATED_BY, decision_of, get_ticket, transition_ticket
 
 CODE = "duplicate"
 _ENDED_WITHOUT = frozenset({TicketStatus.DENIED, TicketStatus.CANCELLED})
@@ -36,7 +41,7 @@ def link(
     """
     if ticket.acts.get("duplicate_of") == original_id:
         return
-    original = get_ticket(session, original_id)
+    original = get_ticket(session, original_id, lock=True)
     faults = []
     if original_id == ticket.ticket_id:
         faults.append("a ticket does not repeat itself")
@@ -48,6 +53,12 @@ def link(
         faults.append("the identity of the other ticket is not verified")
     if original.base != ticket.base or original.regime != ticket.regime:
         faults.append("they are of another base or law")
+    if _identifiers(session, ticket) - _identifiers(session, original):
+        faults.append("this ticket names identifiers that the other one does not")
+    if not _covers(original, ticket):
+        faults.append("this ticket asks for categories that the other one does not")
+    if ticket.acts.get(REPEATED_BY):
+        faults.append("this ticket has repetitions itself")
     if original.acts.get("duplicate_of"):
         faults.append("the other ticket is itself a repetition")
     if original.status in _ENDED_WITHOUT:
@@ -67,3 +78,14 @@ def link(
         at=at,
     )
     ticket.acts = {**ticket.acts, "duplicate_of": original_id}
+    original.acts = {**original.acts, REPEATED_BY: [*original.acts.get(REPEATED_BY, ()), ticket.ticket_id]}
+
+
+def _identifiers(session: Session, ticket: Ticket) -> set[tuple[str, str]]:
+    query = select(LookupHash.kind, LookupHash.hash).where(LookupHash.subject_ref == ticket.subject_ref)
+    return {(kind, found) for kind, found in session.execute(query)}
+
+
+def _covers(original: Ticket, ticket: Ticket) -> bool:
+    wide = decision_of(original).scope
+    return all(any(fnmatchcase(asked, pattern) for pattern in wide) for asked in decision_of(ticket).scope)

@@ -16,8 +16,10 @@ from policies.pack import PolicyPack
 from services import audit
 from services.store.people_tables import Exemption
 from services.store.tables import ForgetSet, Ticket
-from services.store.tickets import get_ticket, transition_ticket
+from services.store.tickets import get_ticket, note_on_ticket, transition_ticket
 from services.store.types import new_id
+
+RENEWED = "renew_exemption"
 
 
 def exempt(
@@ -36,11 +38,13 @@ def exempt(
 ) -> str:
     """Records an exemption; everything is decided again after it, since what was approved is no longer what happens.
 
-    The same target under the same code again changes nothing but the date.
+    The same target under the same code again changes the date of review and nothing else, also of a closed ticket: what
+    it keeps must be looked at again. That is a decision too, and recorded with its reason; the same date again is not.
 
     Raises:
         LetheError: ``policy.unknown_exemption``, ``exemption.invalid`` (not exactly one target, or a review date that
-            is past), ``lifecycle.forbidden`` (a run works on it: hold it first), ``lifecycle.guarded``.
+            is past), ``lifecycle.forbidden`` (a run works on it: hold it first), ``lifecycle.guarded``,
+            ``ticket.changed``.
     """
     known = {one.code: one for one in pack.data.exemptions}
     if code not in known:
@@ -52,7 +56,13 @@ def exempt(
     ticket = get_ticket(session, ticket_id, lock=True)
     row = next((one for one in of_ticket(session, ticket_id) if _same(one, code, category, record_id)), None)
     if row is not None:
-        row.review_by = review_by
+        if row.review_by != review_by:
+            dates = {"review_before": row.review_by.isoformat(), "review_by": review_by.isoformat()}
+            facts = {"exemption": row.exemption_id, "code": code, "article": row.article, **dates}
+            note_on_ticket(
+                session, ticket, RENEWED, actor=actor, reason=reason, facts=facts, expected_version=version, at=at
+            )
+            row.review_by = review_by
         return row.exemption_id
     row = Exemption(
         exemption_id=new_id("x"),
@@ -66,15 +76,10 @@ def exempt(
         review_by=review_by,
     )
     session.add(row)
-    facts: dict[str, str | None] = {
-        "exemption": row.exemption_id,
-        "code": code,
-        "article": row.article,
-        "category": None,
-    }
-    if category is not None:
-        facts["category"] = category.replace("*", "any")  # the log takes no asterisk; a record's id stays out of it
-    _move(session, ticket, TicketEvent.EXEMPT, actor, reason, version, facts, at)
+    # The log takes no asterisk; a record's id stays out of it.
+    kept = None if category is None else category.replace("*", "any")
+    facts = {"exemption": row.exemption_id, "code": code, "article": row.article}
+    _move(session, ticket, TicketEvent.EXEMPT, actor, reason, version, {**facts, "category": kept}, at)
     return row.exemption_id
 
 

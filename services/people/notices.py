@@ -22,7 +22,7 @@ from services.people import exemptions
 from services.request import request_of
 from services.store.people_tables import Notice, Recipient
 from services.store.tables import Ticket
-from services.store.tickets import REASON, decision_of, get_ticket, history
+from services.store.tickets import REASON, day_of, decision_of, get_ticket, history
 from services.store.types import new_id
 
 PURPOSE = "notice"
@@ -179,39 +179,41 @@ def _facts(
     session: Session, ticket: Ticket, decision: Decision | None, pack: PolicyPack, why: str | None
 ) -> Mapping[str, Any]:
     clock = decision.deadlines if decision else None
+
+    def day(moment: datetime | None) -> str | None:
+        return None if moment is None else day_of(ticket, moment).isoformat()
+
     letters = pack.data.letters
     denied = ticket.status == TicketStatus.DENIED
-    text = letters.texts[letters.denied] if denied else decision.letter_text if decision else ""
+    by_rule = decision is not None and decision.outcome == "deny"  # the pack has words of its own for it
+    text = letters.texts[letters.denied] if denied and not by_rule else decision.letter_text if decision else ""
     last = [row for row in history(session, ticket.ticket_id) if row.event == "deny"]
     words = ""
     if last and last[-1].reason_sealed is not None:
         words = sealing.open_sealed(session, ticket.subject_ref, last[-1].reason_sealed, purpose=REASON).decode()
+    if decision is not None and by_rule:
+        words = decision.rule_title
     reviews = {one.category or one.record_id: one.review_by for one in exemptions.of_ticket(session, ticket.ticket_id)}
     kept = [(one.pattern, one.article) for one in decision.kept_categories] if decision else []
     kept += [(one.record_id, one.article) for one in decision.kept_records] if decision else []
+    if not ticket.identity_verified:
+        kept = []  # to a stranger nothing is said of what is held
     recipients = [row for row in of_ticket(session, ticket.ticket_id) if row.letter == "recipient_data"]
     return {
         "reference": ticket.external_id,
         "law": pack.data.title,
-        "received_on": ticket.received_at.date().isoformat(),
-        "due_on": ticket.due_at.date().isoformat() if ticket.due_at else None,
+        "received_on": day(ticket.received_at),
+        "due_on": day(ticket.due_at),
         "deadline_article": clock.article if clock else "",
-        "first_due_on": clock.first_answer_by.date().isoformat() if clock else None,
-        "extended_to": clock.extendable_to.date().isoformat() if clock and clock.extendable_to else None,
+        "first_due_on": day(clock.first_answer_by) if clock else None,
+        "extended_to": day(clock.extendable_to) if clock else None,
         "identity_verified": ticket.identity_verified,
         "why": WHY.get(why or "", ""),
         "text": text,
         "reason": words or "everything that we hold about you is kept under the provisions below",
-        "exempt": [
-            {
-                "what": what,
-                "article": article,
-                "review_on": reviews[what].date().isoformat() if what in reviews else None,
-            }
-            for what, article in kept
-        ],
+        "exempt": [{"what": what, "article": article, "review_on": day(reviews.get(what))} for what, article in kept],
         "found": ticket.status == TicketStatus.COMPLETED,
-        "closed_on": ticket.closed_at.date().isoformat() if ticket.closed_at else None,
+        "closed_on": day(ticket.closed_at),
         "recipients": len(recipients),
     }
 

@@ -4,16 +4,19 @@ import heapq
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
 
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
+from policies.deadlines import local_date
 from services.store.tables import Ticket
+from services.store.tickets import zone_of
 
 Place = tuple[datetime, str]  # (due_at, ticket_id) of the last ticket seen
 _ANY_ID = 200
+_ZONES = timedelta(hours=14)  # how far a local calendar lies from that of UTC at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +28,14 @@ class Wanted:
         regime: Only this one; empty: all.
         due_from: Only what is due then or later.
         due_before: Only what is due before.
+        due_at: Only what is due at one of these moments.
     """
 
     statuses: tuple[str, ...]
     regime: str = ""
     due_from: datetime | None = None
     due_before: datetime | None = None
+    due_at: tuple[datetime, ...] | None = None
 
 
 def board(session: Session, wanted: Wanted, *, after: Place | None = None, limit: int = 50) -> list[Ticket]:
@@ -65,17 +70,35 @@ def count_due(session: Session, statuses: Collection[str], *, before: datetime) 
     return session.scalar(query) or 0
 
 
-def due_moments(
-    session: Session, statuses: Collection[str], *, since: datetime, before: datetime
-) -> list[tuple[datetime, int]]:
-    """The deadlines of a stretch of time, and how many tickets have each: few, since each ends with its day."""
-    query = (
-        select(Ticket.due_at, func.count())
+def due_days(
+    session: Session, statuses: Collection[str], *, first: date, last: date, zone: str
+) -> list[tuple[date, datetime, int]]:
+    """The deadlines that end on the days of a stretch: day, moment, and how many tickets have it.
+
+    A day is that of the ticket's own zone. There are few, since a deadline ends with its day; so one ticket of each
+    moment and law tells the zone of all.
+
+    Args:
+        session: Any session.
+        statuses: Of tickets.
+        first: The first day.
+        last: The last one, included.
+        zone: Of a ticket that was not decided yet.
+    """
+    since = datetime.combine(first, time(), UTC) - _ZONES
+    before = datetime.combine(last + timedelta(days=1), time(), UTC) + _ZONES
+    alike = (
+        select(func.min(Ticket.ticket_id).label("one"), func.count().label("number"))
         .where(Ticket.status.in_(statuses), Ticket.due_at >= since, Ticket.due_at < before)
-        .group_by(Ticket.due_at)
-        .order_by(Ticket.due_at)
+        .group_by(Ticket.due_at, Ticket.regime)
+        .subquery()
     )
-    return [(due_at, number) for due_at, number in session.execute(query) if due_at is not None]
+    query = select(Ticket, alike.c.number).join(alike, alike.c.one == Ticket.ticket_id).order_by(Ticket.due_at)
+    found = []
+    for ticket, number in session.execute(query):
+        assert ticket.due_at is not None
+        found.append((local_date(ticket.due_at, zone_of(ticket, zone)), ticket.due_at, number))
+    return [one for one in found if first <= one[0] <= last]
 
 
 def called(session: Session, name: str, *, limit: int = 50) -> list[Ticket]:
@@ -95,6 +118,8 @@ def _of(wanted: Wanted, status: str, after: Place | None) -> Select[Ticket]:
         query = query.where(Ticket.due_at >= wanted.due_from)
     if wanted.due_before is not None:
         query = query.where(Ticket.due_at < wanted.due_before)
+    if wanted.due_at is not None:
+        query = query.where(Ticket.due_at.in_(wanted.due_at))
     if after is not None:
         due_at, ticket_id = after
         # The first condition is implied by the second, and is the one that an index can begin with.

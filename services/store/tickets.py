@@ -3,13 +3,14 @@
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.event import listen
 from sqlalchemy.orm import Session
 
+from policies.deadlines import local_date
 from policies.decisions import Decision
 from policies.errors import LetheError
 from policies.lifecycle import (
@@ -28,6 +29,7 @@ from services.store.tables import TicketEvent as TicketEventRow
 from services.store.types import new_id, utc_now
 
 REASON = "reason"  # purpose of a sealed reason
+REPEATED_BY = "repeated_by"  # of a ticket's acts: tickets that were closed as its repetition
 _APPROVALS = frozenset({TicketEvent.RECORD_APPROVAL, TicketEvent.APPROVE})
 
 
@@ -98,6 +100,17 @@ def decision_of(ticket: Ticket) -> Decision:
     return Decision.model_validate_json(json.dumps(ticket.decision))
 
 
+def zone_of(ticket: Ticket, otherwise: str = "UTC") -> str:
+    """The zone in which a ticket's deadlines end; ``otherwise`` before it is decided."""
+    clock = (ticket.decision or {}).get("deadlines") or {}
+    return str(clock.get("zone") or otherwise)
+
+
+def day_of(ticket: Ticket, moment: datetime) -> date:
+    """The day of a moment as the ticket's law counts it: what letters and registers say is what the decision says."""
+    return local_date(moment, zone_of(ticket))
+
+
 def list_tickets(
     session: Session,
     *,
@@ -135,6 +148,7 @@ def ticket_context(session: Session, ticket: Ticket, *, stored: bool = True) -> 
         approvals_given=_approvals_that_count(ticket),
         approvals_needed=ticket.approvals_needed,
         legal_hold=ticket.legal_hold,
+        repeated=bool(ticket.acts.get(REPEATED_BY)),
     )
     return replace(own, **_stored(session, ticket)) if stored else own
 
@@ -211,6 +225,38 @@ def history(session: Session, ticket_id: str, *, after: int = 0) -> list[TicketE
     return list(session.scalars(query.order_by(TicketEventRow.event_id)))
 
 
+def note_on_ticket(
+    session: Session,
+    ticket: Ticket,
+    note: str,
+    *,
+    actor: str,
+    reason: str,
+    facts: Mapping[str, Any],
+    expected_version: int | None = None,
+    at: datetime,
+) -> None:
+    """Writes an act that moves no ticket into history and audit log, also of a closed one.
+
+    Args:
+        session: A writing session.
+        ticket: The row, locked.
+        note: What was done, named as events are.
+        actor: Who did it.
+        reason: A person's words; sealed.
+        facts: Ids, codes and dates for the audit entry.
+        expected_version: Refuse if the ticket has changed since this version was read.
+        at: When.
+
+    Raises:
+        LetheError: ``ticket.changed``.
+    """
+    if expected_version is not None and ticket.version != expected_version:
+        raise LetheError("ticket.changed", f"The ticket is at version {ticket.version} by now.")
+    status = TicketStatus(ticket.status)
+    _record(session, ticket, note, status, status, actor, at, reason=reason, facts=facts)
+
+
 def _approvals_that_count(ticket: Ticket) -> int:
     """Different people, in a role that the decision names; under four eyes not who entered the ticket."""
     rules = ticket.decision or {}
@@ -247,7 +293,7 @@ def _apply(ticket: Ticket, event: TicketEvent, actor: str, role: str | None, at:
 def _record(
     session: Session,
     ticket: Ticket,
-    event: TicketEvent,
+    event: str,
     before: TicketStatus | None,
     status: TicketStatus,
     actor: str,
@@ -270,7 +316,7 @@ def _record(
     row = TicketEventRow(
         ticket_id=ticket.ticket_id,
         at=at,
-        event=event.value,
+        event=str(event),
         from_status=before.value if before else None,
         to_status=status.value,
         actor=actor,
@@ -289,7 +335,7 @@ def _record(
         **(facts or {}),
     }
     subject_ref = ticket.subject_ref if readable else None
-    audit.append(session, kind=f"ticket.{event.value}", payload=payload, subject_ref=subject_ref, at=at)
+    audit.append(session, kind=f"ticket.{event}", payload=payload, subject_ref=subject_ref, at=at)
     if before is not status:
         if before is not None:  # nobody can have asked to be told of a ticket that was not there
             queue_callbacks(session, ticket, at=at)

@@ -31,6 +31,20 @@ def test_the_calendar_leads_to_the_tickets_of_a_day(house: House, page: Page) ->
     expect(page.get_by_role("heading", level=1)).to_contain_text(f"{now:%B %Y}")
 
 
+def test_a_ticket_stands_on_the_day_of_its_own_zone_in_calendar_and_board(house: House, page: Page) -> None:
+    """A deadline of Los Angeles ends on the next day of UTC."""
+    ids = [scenes.file(house.place, 3, regime="ccpa", ground=None), scenes.file(house.place, 4)]
+    with house.place.store.write() as session:
+        for ticket_id, end in zip(ids, ("2027-04-24T06:59:59Z", "2027-04-24T23:59:59Z"), strict=True):
+            get_ticket(session, ticket_id).due_at = datetime.fromisoformat(end)
+    house.log_in(page, READER)
+    for day, ticket_id in (("23", ids[0]), ("24", ids[1])):
+        page.goto(f"{house.url}/console/calendar?month=2027-04")
+        page.get_by_role("link", name=f"1 due on {day} April").click()
+        expect(page.locator("tbody tr")).to_have_count(1)
+        expect(page.locator("tbody tr")).to_contain_text(ticket_id)
+
+
 def test_every_policy_has_its_page(house: House, page: Page) -> None:
     house.log_in(page, READER)
     page.get_by_role("link", name="Policy").click()

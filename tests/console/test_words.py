@@ -9,6 +9,7 @@ from services.claims import FILED
 from services.console import words
 from services.console.pages.policy import MEANING
 from services.deletion.work import Noted
+from services.people.exemptions import RENEWED
 from services.reports.gates import VIEWS
 
 STYLE = Path(words.__file__).parent / "static" / "console.css"
@@ -16,7 +17,7 @@ STYLE = Path(words.__file__).parent / "static" / "console.css"
 
 def test_nothing_is_without_words() -> None:
     assert set(words.STATUS) == set(TicketStatus)
-    assert set(words.EVENT) == {*TicketEvent, *Noted, FILED}
+    assert set(words.EVENT) == {*TicketEvent, *Noted, FILED, RENEWED}
     assert {status for status, _ in words.RUN_STEPS} | set(words.RUN_ENDED) == set(RunStatus)
     assert all(shown.shape.strip() for shown in words.STATUS.values())
 

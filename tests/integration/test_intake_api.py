@@ -280,6 +280,13 @@ def test_a_restriction_needs_a_reason_a_known_person_and_the_scope(api: Api) -> 
     assert code(api.post(f"/{ticket_id}/restrict", {"reason": "why not"}, who=api.sender)) == (403, "auth.forbidden")
 
 
+def test_the_day_of_a_deadline_is_that_of_its_law(api: Api) -> None:
+    filed = api.post("", body("day", regime="ccpa", ground=None), who=api.sender).json()
+    shown = api.get(f"/{filed['ticket_id']}").json()
+    assert shown["due_at"].startswith("2026-04-25T06:59:59")
+    assert filed["due_on"] == shown["due_on"] == "2026-04-24"
+
+
 def test_an_extension_moves_the_deadline_once_it_is_told(api: Api) -> None:
     ticket_id = api.file("extended")
     act = {"reason": "complexity", "notice_sent_at": NOW.isoformat()}

@@ -1,8 +1,7 @@
 """The board: tickets in the order of their deadlines."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI, Request
 from pydantic import ValidationError
@@ -19,8 +18,9 @@ from services.console import words
 from services.console.door import PREFIX
 from services.console.place import Console, field
 from services.intake.lookup import lookup_hashes
-from services.store.board import Place, Wanted, board, by_status, called, count_due, undated
+from services.store.board import Place, Wanted, board, by_status, called, count_due, due_days, undated
 from services.store.tables import LookupHash, Ticket
+from services.store.tickets import zone_of
 
 _PAGE = 50
 _SOON = timedelta(days=7)
@@ -36,9 +36,9 @@ def add_board(app: FastAPI, console: Console) -> None:
     ) -> Response:
         """Tickets, the one that is due first on top."""
         now = console.clock()
-        wanted = _wanted(group, status, regime, due, now, console.zone)
         place = _place(after)
         with console.store().read() as session:
+            wanted = _wanted(session, group, status, regime, due, now, console.zone)
             found = board(session, wanted, after=place, limit=_PAGE + 1)
             loose = undated(session, wanted) if place is None and not due else []
             counts = by_status(session)
@@ -98,12 +98,6 @@ def _with(session: Session, identifier: Identifier) -> list[Ticket]:
     return list(session.scalars(query.order_by(Ticket.received_at, Ticket.ticket_id).limit(_PAGE)))
 
 
-def zone_of(ticket: Ticket, otherwise: str) -> str:
-    """The zone in which a ticket's deadlines end."""
-    clock = (ticket.decision or {}).get("deadlines") or {}
-    return str(clock.get("zone") or otherwise)
-
-
 def _row(ticket: Ticket, now: datetime, zone: str) -> dict[str, Any]:
     closed = ticket.status in CLOSED_TICKET
     zone = zone_of(ticket, zone)
@@ -115,7 +109,7 @@ def _row(ticket: Ticket, now: datetime, zone: str) -> dict[str, Any]:
     }
 
 
-def _wanted(group: str, status: str, regime: str, due: str, now: datetime, zone: str) -> Wanted:
+def _wanted(session: Session, group: str, status: str, regime: str, due: str, now: datetime, zone: str) -> Wanted:
     if status in words.STATUS:
         statuses: tuple[str, ...] = (status,)
     else:
@@ -124,16 +118,18 @@ def _wanted(group: str, status: str, regime: str, due: str, now: datetime, zone:
         return Wanted(statuses=statuses, regime=regime, due_before=now)
     if due == "soon":
         return Wanted(statuses=statuses, regime=regime, due_from=now, due_before=now + _SOON)
-    if day := _day(due, zone):
-        return Wanted(statuses=statuses, regime=regime, due_from=day, due_before=day + timedelta(days=1))
+    if day := _day(due):
+        found = due_days(session, statuses, first=day, last=day, zone=zone)
+        return Wanted(statuses=statuses, regime=regime, due_at=tuple(moment for _, moment, _ in found))
     return Wanted(statuses=statuses, regime=regime)
 
 
-def _day(text: str, zone: str) -> datetime | None:
+def _day(text: str) -> date | None:
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=ZoneInfo(zone))
+        found = datetime.strptime(text, "%Y-%m-%d").date()
     except ValueError:
         return None
+    return found if 2000 <= found.year < 2200 else None  # as the calendar has them
 
 
 def _cursor(ticket: Ticket) -> str:

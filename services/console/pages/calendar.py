@@ -2,7 +2,7 @@
 
 import calendar
 from collections import Counter
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,7 +12,7 @@ from starlette.responses import Response
 from services.auth import requires
 from services.console import words
 from services.console.place import Console
-from services.store.board import due_moments
+from services.store.board import due_days
 
 _FIRST, _LAST = date(2000, 1, 1), date(2199, 12, 1)
 
@@ -23,19 +23,17 @@ def add_calendar(app: FastAPI, console: Console) -> None:
     @app.get("/calendar")
     @requires("tickets:read")
     def show(request: Request, month: str = "") -> Response:
-        """How many open tickets are due on which day of a month, in the controller's zone."""
-        zone, now = ZoneInfo(console.zone), console.clock()
-        today = now.astimezone(zone).date()
+        """How many open tickets are due on which day of a month, each in the zone of its own deadline."""
+        now = console.clock()
+        today = now.astimezone(ZoneInfo(console.zone)).date()
         first = _month(month) or today.replace(day=1)
         weeks = calendar.Calendar().monthdatescalendar(first.year, first.month)
         with console.store().read() as session:
-            since = datetime.combine(weeks[0][0], time(), zone)
-            before = datetime.combine(weeks[-1][-1] + timedelta(days=1), time(), zone)
-            found = due_moments(session, words.OPEN_STATUSES, since=since, before=before)
+            days = {"first": weeks[0][0], "last": weeks[-1][-1]}
+            found = due_days(session, words.OPEN_STATUSES, **days, zone=console.zone)
         due: Counter[date] = Counter()
         late: set[date] = set()
-        for moment, number in found:
-            day = moment.astimezone(zone).date()
+        for day, moment, number in found:
             due[day] += number
             if now > moment:
                 late.add(day)

@@ -16,7 +16,6 @@ from services.auth import requires
 from services.console import live, render, words
 from services.console.acts import ACTS, Act, body_of
 from services.console.door import PREFIX
-from services.console.pages.board import zone_of
 from services.console.place import Console, field, held_by, who
 from services.intake.people import EndBody
 from services.intake.views import TicketView, detail, events, notes_of
@@ -25,7 +24,7 @@ from services.reports.pdf import render_pdf
 from services.reports.write import read_report
 from services.store.steps import steps_of
 from services.store.tables import Report, Ticket
-from services.store.tickets import get_ticket
+from services.store.tickets import get_ticket, zone_of
 
 _STOP_ASKING = 286  # what makes htmx end its polling
 _REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; base-uri 'none'"
@@ -132,12 +131,12 @@ def _page(
         restricted = suppression.RESTRICTED in row.acts
         extended = row.acts.get("extension")
         identity = row.acts.get("identity")
-        kept = exemptions.of_ticket(session, ticket_id)
+        zone = zone_of(row, console.zone)
+        kept = [(one, words.day(one.review_by, zone)) for one in exemptions.of_ticket(session, ticket_id)]
         scopes = who(request).scopes
         # Whoever approves needs no identity, but has to know what came with the request.
         notes = notes_of(session, row) if scopes & {"tickets:approve", "tickets:identity"} else []
     pack = console.desk().packs.get(ticket.regime)
-    zone = zone_of(row, console.zone)
     values |= {
         "ticket": ticket,
         "person": person,

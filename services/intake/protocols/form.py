@@ -22,7 +22,7 @@ from services.intake.desk import Desk
 from services.intake.protocols.form_requests import Asked, ask, confirm
 from services.intake.protocols.rates import Rates, address_of
 from services.settings import Settings
-from services.store.tickets import get_ticket
+from services.store.tickets import day_of, get_ticket
 
 PATH = "/request"
 _PAGES = Path(__file__).parent / "pages"
@@ -84,7 +84,8 @@ class _Form:
             return self.page("code", 422, form_id=shown, wrong=True)
         with desk.store.read() as session:
             ticket = get_ticket(session, ticket_id)
-        return self.page("filed", ticket=ticket)
+            due_on = None if ticket.due_at is None else day_of(ticket, ticket.due_at)
+        return self.page("filed", ticket=ticket, due_on=due_on)
 
 
 def add_form(

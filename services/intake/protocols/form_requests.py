@@ -117,10 +117,13 @@ def confirm(desk: Desk, form_id: str, code: str, settings: FormSettings, *, base
                 audit.append(session, kind="form.dropped", payload={"form_id": form_id}, at=now)
         elif row.ticket_id is not None:
             return row.ticket_id
+        made_at = row.made_at
         asked = None if row.asked is None or not right else json.loads(open_text(session, row.asked, f"form/{form_id}"))
     if asked is None:
         raise refusal
-    ticket_id, _ = desk.file(_ticket(form_id, Asked(**asked), base, now), _ACTOR, said=form_id.encode())
+    ticket_id, _ = desk.file(
+        _ticket(form_id, Asked(**asked), base, made_at=made_at, now=now), _ACTOR, said=form_id.encode()
+    )
     with desk.store.write() as session:
         row = session.get_one(FormRequest, form_id)
         if row.ticket_id is None:
@@ -130,7 +133,7 @@ def confirm(desk: Desk, form_id: str, code: str, settings: FormSettings, *, base
     return ticket_id
 
 
-def _ticket(form_id: str, asked: Asked, base: str, now: datetime) -> bytes:
+def _ticket(form_id: str, asked: Asked, base: str, *, made_at: datetime, now: datetime) -> bytes:
     others = {"name": asked.name, "id": asked.customer_id, "phone": asked.phone}
     subject = [{"kind": "email", "value": asked.email}]
     subject += [{"kind": kind, "value": value} for kind, value in others.items() if value.strip()]
@@ -140,6 +143,7 @@ def _ticket(form_id: str, asked: Asked, base: str, now: datetime) -> bytes:
         "regime": asked.regime,
         "base": base,
         "subject": subject,
+        "received_at": made_at.isoformat(),  # the period runs from the request, not from the code's return
         "notes": ["beside_email_unverified"] if len(subject) > 1 else [],  # the code proves the address and no more
         "identity": {
             "method": "email_code",

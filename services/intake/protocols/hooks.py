@@ -18,7 +18,7 @@ from services.intake.protocols.front import file_shaped
 from services.intake.protocols.rates import Rates, address_of
 from services.intake.protocols.senders import BY_KEY, BY_SIGNATURE, secrets_of
 from services.intake.protocols.shapes import SHAPES
-from services.intake.views import Filed
+from services.intake.views import Filed, as_filed
 from services.settings import ProtocolSettings
 from services.store.engine import Store
 from services.store.protocol_tables import Sender
@@ -71,8 +71,7 @@ def add_hooks(
                 the_desk, sender, shaped, message, channel="webhook", now=now, trace_id=trace_of(request)
             )
             with the_desk.store.read() as session:
-                ticket = get_ticket(session, ticket_id)
-                return Filed(**{name: getattr(ticket, name) for name in Filed.model_fields}), new
+                return as_filed(get_ticket(session, ticket_id)), new
 
         filed, new = await run_in_threadpool(file)
         response.status_code = 201 if new else 200

@@ -38,7 +38,7 @@ from services.settings import ProtocolSettings
 from services.store.callbacks import REQUEST_STATUS
 from services.store.protocol_tables import Sender
 from services.store.tables import Ticket
-from services.store.tickets import find_ticket
+from services.store.tickets import find_ticket, history
 
 _KEPT = frozenset({401, 403, 404, 409, 413, 429})  # every other refusal is a 400 there
 _BODY = {"content": {"application/json": {"schema": {"type": "object"}}}, "required": True}
@@ -105,10 +105,12 @@ class OpenDsr:
         urls = callback_urls(message, sender.domains, loopback=self._settings.callbacks_to_loopback)
         file_shaped(desk, sender, shaped, message, channel="opendsr", now=now, callback_urls=urls, trace_id=trace_id)
         ticket = self._ticket(desk, sender, str(shaped.reference))
+        with desk.store.read() as session:
+            arrived = history(session, ticket.ticket_id)[0].at
         return RequestAccepted(
             controller_id=sender.sender_id,
             subject_request_id=str(shaped.reference),
-            received_time=ticket.received_at,
+            received_time=arrived,
             expected_completion_time=ticket.due_at,
             encoded_request=base64.b64encode(body).decode(),
             api_version=self._version.number,

@@ -8,7 +8,7 @@ from typing import Any
 from policies.errors import LetheError
 from policies.ticket import HASH_LENGTHS
 from services.callbacks.address import check_url
-from services.intake.protocols.shapes import Fields, Shaped
+from services.intake.protocols.shapes import Fields, Shaped, asked_at
 
 _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _KINDS = {"email": "email", "controller_customer_id": "id"}
@@ -76,15 +76,14 @@ def shape(message: Mapping[str, Any], *, domain: str, old: bool) -> Shaped:
     regulation = message.get("regulation", "gdpr" if old else None)
     if regulation not in REGULATIONS:
         raise _fault("regulation: must be gdpr or ccpa")
-    submitted = message.get("submitted_time")
-    _moment(submitted)
+    submitted = _moment(message.get("submitted_time"))
     extension = _extension(message, domain)
     subject = [*_identities(message.get("subject_identities", []), IDENTITY_KINDS, "subject_identities")]
     own = extension.get("identities", [])
     subject += _identities(own, {one: one for one in OWN_KINDS}, "extensions.identities")
     if not subject:
         raise _fault("subject_identities: at least one")
-    fields: Fields = {"regime": regulation, "submitted_at": submitted, "subject": subject}
+    fields: Fields = {"regime": regulation, **asked_at(submitted), "subject": subject}
     if "base" in extension:
         fields["base"] = extension["base"]
     return Shaped(reference, fields)
@@ -128,13 +127,13 @@ def _identities(given: object, kinds: Mapping[str, str], path: str) -> list[dict
     return found
 
 
-def _moment(text: object) -> None:
+def _moment(text: object) -> str:
     try:
-        aware = isinstance(text, str) and datetime.fromisoformat(text).tzinfo is not None
+        if isinstance(text, str) and datetime.fromisoformat(text).tzinfo is not None:
+            return text
     except ValueError:
-        aware = False
-    if not aware:
-        raise _fault("submitted_time: must be a date and time with time zone (RFC 3339)")
+        pass
+    raise _fault("submitted_time: must be a date and time with time zone (RFC 3339)")
 
 
 def _fault(text: str) -> LetheError:

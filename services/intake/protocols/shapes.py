@@ -80,7 +80,7 @@ def transcend(message: Mapping[str, Any]) -> Shaped:
     reference = inner.get("id") or (extras.get("requestId") if isinstance(extras, Mapping) else None)
     fields: Fields = {"subject": [{"kind": kind, "value": value}]}
     if isinstance(inner.get("createdAt"), str):
-        fields["submitted_at"] = inner["createdAt"]
+        fields |= asked_at(inner["createdAt"])
     return Shaped(reference, fields)
 
 
@@ -100,7 +100,7 @@ def onetrust(message: Mapping[str, Any]) -> Shaped:
         subject.append({"kind": "name", "value": " ".join(name.strip() for name in names if name.strip())})
     fields: Fields = {"subject": subject}
     if isinstance(message.get("dateCreated"), str):
-        fields["submitted_at"] = message["dateCreated"]
+        fields |= asked_at(message["dateCreated"])
     regulation = str(message.get("regulation", "")).strip().lower().replace(" ", "_")
     if regulation:
         fields["regime"] = _REGIMES.get(regulation, regulation)  # an unknown law is refused, never replaced
@@ -113,6 +113,11 @@ SHAPES: dict[str, Callable[[Mapping[str, Any]], Shaped]] = {
     "transcend": transcend,
     "onetrust": onetrust,
 }
+
+
+def asked_at(moment: str) -> Fields:
+    """When the controller had the request: the law's periods run from there, whenever it is passed on to us."""
+    return {"submitted_at": moment, "received_at": moment}
 
 
 def _kind_of(value: object) -> str:

@@ -179,6 +179,7 @@ def test_every_pair_of_the_run(status: RunStatus | None, event: RunEvent) -> Non
         (T.IN_RUN, TE.HOLD, replace(OPEN, swap_committed=True)),
         (T.FAILED, TE.HOLD, replace(OPEN, was_live=True)),
         (T.FAILED, TE.CANCEL, replace(OPEN, was_live=True)),
+        (T.READY, TE.CANCEL, replace(OPEN, repeated=True)),
         (T.FAILED, TE.DENY, replace(OPEN, was_live=True)),
         (T.IN_RUN, TE.CANCEL, replace(OPEN, swap_committed=True)),
         (T.IN_RUN, TE.RUN_FAILED, replace(OPEN, swap_committed=True)),

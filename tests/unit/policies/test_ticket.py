@@ -39,6 +39,15 @@ def test_a_ticket_is_read_and_its_receipt_is_now() -> None:
     assert parse_ticket(ticket.model_dump_json(), now=NOW) == ticket
 
 
+def test_a_clock_that_is_a_little_ahead_counts_as_now() -> None:
+    ahead = (NOW + timedelta(seconds=0.2)).isoformat()
+    for told in ({"submitted_at": ahead}, {"received_at": ahead, "submitted_at": ahead}):
+        ticket = parse_ticket(body(**told), now=NOW)
+        assert ticket.received_at == ticket.submitted_at == NOW
+    ticket = parse_ticket(body(received_at=(NOW - timedelta(days=1)).isoformat()), now=NOW)
+    assert (ticket.received_at, ticket.submitted_at) == (NOW - timedelta(days=1), None)
+
+
 def test_bytes_text_and_mapping_are_the_same() -> None:
     text = json.dumps(body())
     assert parse_ticket(text, now=NOW) == parse_ticket(text.encode(), now=NOW) == parse_ticket(body(), now=NOW)
@@ -68,6 +77,13 @@ def test_neither_repr_nor_str_shows_the_subject() -> None:
         ({"received_at": 1}, "received_at: must be"),
         ({"received_at": (NOW + timedelta(hours=1)).isoformat()}, "received_at: lies in the future"),
         ({"submitted_at": (NOW + timedelta(hours=1)).isoformat()}, "ticket: submitted_at is later"),
+        ({"received_at": "0001-01-01T00:00:00+00:00"}, "received_at: lies before 2000"),
+        ({"submitted_at": "1999-12-31T23:00:00Z"}, "submitted_at: lies before 2000"),
+        ({"received_at": "0001-01-01T00:00:00+14:00"}, "received_at: lies before 2000"),
+        (
+            {"received_at": "9999-12-31T23:59:59-12:00", "submitted_at": NOW.isoformat()},
+            "received_at: lies in the future",
+        ),
         ({"legal_hold": "yes"}, "legal_hold: Input should be a valid boolean"),
         ({"notes": ["free text here"]}, "notes.0: String should match pattern"),
         ({"scope": ["private.*.x"]}, "scope.0: String should match pattern"),

@@ -1,5 +1,6 @@
 """The control loop: it submits what is due, under ids made from what a job is about. The jobs are a fake table."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from policies.errors import LetheError
 from policies.lifecycle import TicketStatus
 from services import after_swap, control, jobs, keys, release_ops, ticket
 from services.control import Control
+from services.intake.desk import Desk
 from services.intake.protocols.senders import add_sender
 from services.jobs import JobStatus
 from services.serving.statement import statement_path
@@ -94,6 +96,25 @@ def test_an_approved_ticket_is_looked_up_once(place: Place, queue: FakeJobs, loo
     for _ in range(3):
         loop.tick()
     assert queue.submitted == [("look_up", f"{ticket_id}:look_up-{version}.1", (ticket_id,), "control", None)]
+
+
+def test_who_was_not_verified_in_time_is_denied_within_the_hour(
+    place: Place, queue: FakeJobs, loop: Control, clock: Clock
+) -> None:
+    before = Desk(place.store, place.desk.packs, clock=lambda: utc_now() - timedelta(days=50))
+    asked = {"regime": "ccpa", "base": "demo", "subject": [{"kind": "email", "value": "late@example.org"}]}
+
+    def file(name: str) -> str:
+        return before.file(json.dumps({"external_id": name, **asked}).encode(), OFFICER)[0]
+
+    first = file("late-1")
+    assert place.ticket(first).status == TicketStatus.AWAITING_IDENTITY
+    loop.tick()
+    assert place.ticket(first).status == TicketStatus.DENIED
+    second = file("late-2")
+    for clock.now, status in ((3599.0, "awaiting_identity"), (3609.0, "denied")):
+        loop.tick()
+        assert place.ticket(second).status == status
 
 
 def test_a_second_approval_is_a_second_look_up(place: Place, queue: FakeJobs, loop: Control) -> None:

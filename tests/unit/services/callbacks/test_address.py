@@ -65,6 +65,8 @@ def test_a_registered_host_passes_with_path_and_query() -> None:
         "::",
         "fe80::1%eth0",
         "fc00::1",
+        "fec0::1",
+        "feff:ffff::1",
         "ff02::1",
         "::ffff:10.0.0.1",
         "2002:0a00:0001::1",

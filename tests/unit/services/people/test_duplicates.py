@@ -10,8 +10,8 @@ OTHER = [{"kind": "email", "value": "otto@example.org"}]
 
 
 def test_a_repetition_is_closed_and_points_to_the_ticket_that_goes_on(people: People) -> None:
-    first = people.file("first")
-    second = people.file("second", received_at=(NOW + timedelta(minutes=1)).isoformat())
+    first = people.file("first", received_at=(NOW - timedelta(minutes=1)).isoformat())
+    second = people.file("second")
     for _ in range(2):
         assert people.desk.link_duplicate(second, first, OFFICER, reason="sent twice") == "cancelled"
     assert people.ask(second, lambda ticket: (ticket.reason_code, ticket.acts["duplicate_of"])) == ("duplicate", first)
@@ -40,7 +40,7 @@ def test_it_is_no_way_round_the_identity_check(people: People) -> None:
         ({"subject": OTHER}, {}, "share no identifier"),
         ({"base": "another"}, {}, "another base"),
         ({"regime": "ccpa", "ground": None}, {}, "another base or law"),
-        ({}, {"received_at": (NOW + timedelta(minutes=2)).isoformat()}, "the later one"),
+        ({"received_at": (NOW - timedelta(minutes=2)).isoformat()}, {}, "the later one"),
     ],
 )
 def test_what_is_no_repetition(people: People, later: dict[str, Any], earlier: dict[str, Any], says: str) -> None:
@@ -49,6 +49,36 @@ def test_what_is_no_repetition(people: People, later: dict[str, Any], earlier: d
     with pytest.raises(LetheError) as refused:
         people.desk.link_duplicate(ticket, original, OFFICER, reason="the same")
     assert any(says in detail for detail in refused.value.details), refused.value.details
+
+
+def test_a_repetition_adds_nothing_that_would_be_lost_with_it(people: People) -> None:
+    mara = {"kind": "email", "value": "mara.canary@example.org"}
+    work = {"kind": "email", "value": "mara@work.example"}
+    first = people.file("part-1", subject=[mara, work], scope=["private.*"])
+    for name, more, says in (
+        ("part-2", {"subject": [mara, {"kind": "phone", "value": "+43 1 234567"}]}, "names identifiers"),
+        ("part-3", {"subject": [mara]}, "asks for categories"),
+    ):
+        wider = people.file(name, **({"scope": ["private.email"]} if "identifiers" in says else {}), **more)
+        with pytest.raises(LetheError) as refused:
+            people.desk.link_duplicate(wider, first, OFFICER, reason="the same")
+        assert [says in detail for detail in refused.value.details] == [True], refused.value.details
+    inside = people.file("part-4", subject=[work], scope=["private.email", "private.*"])
+    assert people.desk.link_duplicate(inside, first, OFFICER, reason="the same") == "cancelled"
+
+
+def test_a_request_that_another_one_waits_for_is_not_withdrawn(people: People) -> None:
+    first, second, before = people.file("waits-1"), people.file("waits-2"), people.file("waits-0")
+    people.desk.link_duplicate(second, first, OFFICER, reason="sent twice")
+    with pytest.raises(LetheError) as refused:
+        people.desk.cancel(first, OFFICER, reason="withdrawn by its sender")
+    assert refused.value.code == "lifecycle.guarded"
+    assert "none repeats it" in refused.value.message
+    with pytest.raises(LetheError) as linked:
+        people.desk.link_duplicate(first, before, OFFICER, reason="the same")
+    assert linked.value.details == ("this ticket has repetitions itself",)
+    assert people.desk.approve(first, APPROVER) == "approved"
+    assert people.desk.deny(first, OFFICER, reason="an answer to both") == "denied"
 
 
 def test_neither_itself_nor_a_chain_nor_one_that_ended(people: People) -> None:

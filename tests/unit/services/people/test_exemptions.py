@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 
 from policies.errors import LetheError
+from services import sealing
 from services.people import exemptions
 from services.store.tables import AuditEntryRow, ForgetSet
-from services.store.tickets import history
+from services.store.tickets import REASON, get_ticket, history
 from tests.unit.services.people.desk import APPROVER, NOW, OFFICER, People
 
 LATER = NOW + timedelta(days=90)
@@ -75,6 +76,37 @@ def test_twice_is_once_and_an_ended_one_no_longer_counts(people: People) -> None
     with people.store.read() as session:
         assert exemptions.of_ticket(session, ticket_id) == []
         assert len(exemptions.of_ticket(session, ticket_id, ended=True)) == 1
+
+
+def test_who_renews_an_exemption_says_why_and_stands_in_the_log(people: People) -> None:
+    """Of a closed ticket too: what it keeps must be looked at again, and its answer stays."""
+    ticket_id = people.file("renewed")
+    exempt(people, ticket_id, category="private.*")
+    version = people.ask(ticket_id, lambda ticket: ticket.version)
+    later = LATER + timedelta(days=30)
+    with pytest.raises(LetheError) as changed:
+        exempt(people, ticket_id, category="private.*", review_by=later, version=version - 1)
+    assert changed.value.code == "ticket.changed"
+    people.desk.cancel(ticket_id, OFFICER, reason="withdrawn")
+    for _ in range(2):
+        reason = "the claim goes on"
+        assert exempt(people, ticket_id, category="private.*", review_by=later, reason=reason) == "cancelled"
+    with people.store.read() as session:
+        [row] = exemptions.of_ticket(session, ticket_id)
+        assert row.review_by == later
+        [entry] = [
+            one
+            for one in session.query(AuditEntryRow).filter(AuditEntryRow.kind == "ticket.renew_exemption")
+            if ticket_id in one.payload
+        ]
+        [told] = [one for one in history(session, ticket_id) if one.event == "renew_exemption"]
+        ticket = get_ticket(session, ticket_id)
+        sealed = sealing.open_sealed(session, ticket.subject_ref, told.reason_sealed or b"", purpose=REASON)
+    assert sealed == b"the claim goes on"
+    assert told.from_status == told.to_status == "cancelled"
+    for part in (LATER.isoformat(), later.isoformat(), "key:k-officer", row.exemption_id):
+        assert part in entry.payload
+    assert "goes on" not in entry.payload
 
 
 def test_an_exemption_of_a_closed_ticket_ends_and_the_ticket_stays_as_it_was(people: People) -> None:

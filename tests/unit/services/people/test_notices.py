@@ -1,13 +1,17 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from policies.errors import LetheError
 from policies.lifecycle import TicketStatus
+from policies.pack import PACKS
 from services import sealing
+from services.lapse import decide_lapsed
 from services.people import notices, recipients
 from services.reports.notices import notices_of
+from services.settings import PolicySettings
 from services.store.people_tables import Notice
 from services.store.tables import AuditEntryRow
 from services.store.tickets import get_ticket
@@ -83,6 +87,66 @@ def test_receipt_extension_and_answer_go_with_what_was_decided(people: People) -
     kept = [one["pattern"] for one in people.ask(done, lambda ticket: ticket.decision)["kept_categories"]]
     assert kept
     assert all(f"- {pattern}: Art. 17(3)" in answer for pattern in kept), "an answer that says `named below` names it"
+
+
+def test_recipients_are_told_where_no_person_approves(people: People, tmp_path: Path) -> None:
+    text = (PACKS / "gdpr.yaml").read_text().replace("approvals: 1", "approvals: 0")
+    (tmp_path / "ours.yaml").write_text(text)
+    alone = People(people.store, PolicySettings(pack_path=tmp_path, zone=""))
+    with people.store.write() as session:
+        recipients.add(session, "alone", "data", "unattended", actor=WHO, at=NOW)
+    ticket_id = alone.file("crm-alone", base="unattended")
+    assert alone.status(ticket_id) == "approved"
+    with people.store.read() as session:
+        [row] = notices.of_ticket(session, ticket_id)
+    assert (row.recipient_id, row.made_by) == ("alone", "system:intake")
+    complete(people, ticket_id)
+    with people.store.write() as session:
+        assert [one.notice_id for one in notices.due(session)] == [row.notice_id]
+        notices.record_impossible(session, row.notice_id, actor=WHO, at=NOW)
+
+
+def test_who_was_not_verified_in_time_is_told_so_and_nothing_of_what_is_held(people: People) -> None:
+    ticket_id = people.file("crm-late", regime="ccpa", ground=None, identity=None)
+    other = people.file("crm-late-2", regime="ccpa", ground=None, identity=None)
+    eu = people.file("crm-late-3", identity=None)
+    assert decide_lapsed(people.desk, now=people.clock()) == []
+    people.clock.now = datetime(2026, 4, 25, 12, tzinfo=UTC)
+    people.desk.deny(other, OFFICER, reason="You did not answer us.")
+    assert decide_lapsed(people.desk, now=people.clock()) == [ticket_id]
+    assert decide_lapsed(people.desk, now=people.clock()) == []
+    assert (people.status(ticket_id), people.status(eu)) == ("denied", "awaiting_identity")
+    assert people.ask(ticket_id, lambda ticket: ticket.reason_code) == "identity-not-verifiable"
+    text = words(people, make(people, ticket_id, "denial"))
+    assert "could not verify your identity within 45 days and therefore deny" in text
+    assert "Reason: The identity could not be verified within 45 days" in text
+    by_person = words(people, make(people, other, "denial"))
+    assert "for the reason named below" in by_person
+    assert "You did not answer us." in by_person
+    for one in (text, by_person):
+        assert "What we keep" not in one
+        assert "we hold" not in one
+
+
+def test_letters_say_the_days_of_the_law_and_not_those_of_utc(people: People) -> None:
+    people.clock.now = datetime(2026, 3, 10, 2, tzinfo=UTC)  # the evening of the 9th in Los Angeles
+    ticket_id = people.file("crm-la", regime="ccpa", ground=None, identity=None)
+    receipt = words(people, make(people, ticket_id, "receipt"))
+    extension = words(people, make(people, ticket_id, "extension", why="complexity"))
+    assert "on 2026-03-09" in receipt
+    assert "by 2026-04-23" in receipt
+    assert "of 2026-03-09 by 2026-04-23" in extension
+    assert "by 2026-06-07" in extension
+    people.clock.now = NOW
+    done = people.file("crm-la-2", regime="ccpa", ground=None)
+    review = datetime(2026, 7, 1, 6, 59, 59, tzinfo=UTC)  # the end of the last of June
+    people.desk.exempt(done, OFFICER, code="security", review_by=review, reason="a breach", category="private.*")
+    people.desk.approve(done, APPROVER)
+    people.clock.now = datetime(2026, 3, 20, 2, tzinfo=UTC)
+    complete(people, done)
+    answer = words(people, make(people, done, "answer"))
+    assert "looked at again by 2026-06-30" in answer
+    assert "in use since 2026-03-19" in answer
 
 
 def test_a_letter_is_made_anew_until_it_was_sent_and_is_sealed(people: People) -> None:

@@ -19,6 +19,8 @@ from services.store.engine import Store, open_store
 from services.store.tables import Ticket
 from tests.unit.services.store.samples import RING, a_ticket
 
+_CATEGORIES = [{"article": "Cal. Civ. Code § 1798.105(d)(1)"}]
+_RECORDS = [{"record_id": "r-1", "exemption": "legal_obligation", "article": "Cal. Civ. Code § 1798.105(d)(8)"}]
 START = datetime(2026, 2, 1, 12, tzinfo=UTC)
 
 
@@ -30,11 +32,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     opened = open_store(url, info={sealing.KEY_RING: RING})
     ends: list[tuple[str, int | None, dict[str, object] | None, str | None]] = [
         ("completed", 10, {"partial": False}, None),
-        ("completed", 20, {"partial": True, "kept_categories": [{"article": "Cal. Civ. Code § 1798.105(d)(1)"}]}, None),
+        ("completed", 20, {"partial": True, "kept_categories": _CATEGORIES, "kept_records": _RECORDS}, None),
         ("nothing_found", 3, {}, None),
         ("denied", 40, {"outcome": "deny", "article": "11 CCR § 7060"}, "identity_failed"),
         ("denied", 41, {"outcome": "approve", "article": "x"}, None),
         ("cancelled", 1, {}, None),
+        ("cancelled", 2, {}, "duplicate"),
         ("awaiting_identity", None, None, None),
     ]
     with opened.write() as session:
@@ -55,7 +58,7 @@ def _end(ticket: Ticket, status: str, days: int | None, decision: dict[str, obje
 def test_every_request_with_exactly_the_fields_of_the_rule(store: Store) -> None:
     with store.read() as session:
         rows = list(requests(session, regime="ccpa", year=2026))
-    assert [set(row) for row in rows] == [set(REQUEST_FIELDS)] * 7
+    assert [set(row) for row in rows] == [set(REQUEST_FIELDS)] * 8
     assert [row["nature_of_response"] for row in rows] == [
         "complied",
         "complied_in_part",
@@ -63,9 +66,10 @@ def test_every_request_with_exactly_the_fields_of_the_rule(store: Store) -> None
         "denied",
         "denied",
         "withdrawn",
+        "duplicate",
         "open",
     ]
-    assert rows[1]["basis_of_denial"] == "Cal. Civ. Code § 1798.105(d)(1)"
+    assert rows[1]["basis_of_denial"] == "Cal. Civ. Code § 1798.105(d)(1); Cal. Civ. Code § 1798.105(d)(8)"
     assert [row["basis_of_denial"] for row in rows[3:5]] == ["11 CCR § 7060", "decided_by_person"]
     assert {row["nature_of_request"] for row in rows} == {"erasure"}
     assert rows[0]["date_of_request"] == "2026-02-01"
@@ -81,17 +85,32 @@ def test_the_year_in_numbers(store: Store) -> None:
         "year": 2026,
         "regime": "ccpa",
         "requests": "to_delete",
-        "received": 7,
+        "received": 8,
         "complied_in_whole": 2,
         "complied_in_part": 1,
         "denied": 2,
         "withdrawn": 1,
+        "duplicates": 1,
         "open": 1,
         "median_days": 20,
         "mean_days": 22.8,
     }
     assert (none["received"], none["median_days"]) == (0, None)
-    assert every["received"] == 8
+    assert every["received"] == 9
+
+
+def test_days_and_years_are_those_of_the_ticket_s_own_law(store: Store) -> None:
+    new_year = datetime(2031, 1, 1, 3, tzinfo=UTC)
+    with store.read() as session:
+        ticket = a_ticket(session, "e-la", received_at=new_year)
+        _end(ticket, "completed", 1, {"deadlines": {"zone": "America/Los_Angeles"}}, None)
+        session.flush()
+        [row] = requests(session, year=2030)
+        assert list(requests(session, year=2031)) == []
+        [found] = counts(session, 2030)
+        session.rollback()
+    assert (row["date_of_request"], row["date_of_response"]) == ("2030-12-31", "2031-01-01")
+    assert found["received"] == 1
 
 
 def test_the_records_of_processing_tell_what_is_held_and_what_is_missing(store: Store, tmp_path: Path) -> None:
@@ -102,7 +121,7 @@ def test_the_records_of_processing_tell_what_is_held_and_what_is_missing(store: 
     assert all("missing" in row["controller"] for row in rows)
     assert {row["controller"] for row in named} == {"Example SpA"}
     held = {row["activity"]: row["held_now"] for row in rows}
-    assert held["requests"] == 9
+    assert held["requests"] == 10
     assert "36 months" in rows[0]["erasure"]
 
 

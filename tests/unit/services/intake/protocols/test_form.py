@@ -103,6 +103,22 @@ def test_a_request_becomes_a_ticket_once_its_code_comes_back(intake: Intake, box
     assert len(tickets(intake)) == before + 1
 
 
+def test_the_period_runs_from_the_request_and_not_from_the_code(intake: Intake, box: Mailbox) -> None:
+    intake.clock.now = asked_at = NOW.replace(hour=23, minute=55)
+    path = path_of(ask(intake))
+    intake.clock.now += timedelta(minutes=10)
+    filed = give(intake, path, code_of(box))
+    assert "10 April 2026" in filed.text
+    [ticket] = [one for one in tickets(intake) if one.ticket_id in filed.text]
+    assert ticket.received_at == asked_at
+
+
+def test_the_page_names_the_day_of_the_law(intake: Intake, box: Mailbox) -> None:
+    """45 days end on the 24th in Los Angeles, which is the 25th in UTC."""
+    asked = ask(intake, regime="ccpa")
+    assert "24 April 2026" in give(intake, path_of(asked), code_of(box)).text
+
+
 def test_wrong_codes_are_counted_and_the_right_one_then_counts_no_more(intake: Intake, box: Mailbox) -> None:
     path = path_of(ask(intake))
     right = code_of(box)

@@ -1,7 +1,7 @@
 """Webhooks through the whole stack: guard, signature, shape, desk, store."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
@@ -177,6 +177,7 @@ def test_onetrust_names_its_fields(intake: Intake) -> None:
     assert filed.status_code == 201, filed.text
     ticket = intake.ticket(filed.json()["ticket_id"])
     assert (ticket.external_id, ticket.regime) == ("onetrust/R-123", "ccpa")
+    assert ticket.received_at == ticket.submitted_at == datetime(2026, 3, 8, 10, tzinfo=UTC)
     with intake.store.read() as session:
         asked = [(one.kind, one.value) for one in request_of(session, ticket).subject]
     assert asked == [("email", EMAIL), ("name", "Mara Canary")]
@@ -209,7 +210,8 @@ def test_transcend_signs_a_token(intake: Intake) -> None:
     for message in (flat, nested):
         filed = send(message, {"exp": moment + 60})
         assert filed.status_code == 201, filed.text
-    assert intake.ticket(filed.json()["ticket_id"]).submitted_at is not None
+    ticket = intake.ticket(filed.json()["ticket_id"])
+    assert ticket.received_at == ticket.submitted_at == datetime(2026, 3, 9, 17, 21, 4, tzinfo=UTC)
     assert send(flat, {"iat": moment - 200}).status_code == 200
     for claims in (
         {},

@@ -4,7 +4,7 @@ import base64
 import json
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from services.settings import ProtocolSettings, load_settings
 from services.store.callbacks import callbacks_of, due_callbacks
 from services.store.protocol_tables import SentTicket
 from services.store.tables import AuditEntryRow
+from services.store.tickets import find_ticket
 from tests.callback_receiver import Receiver, callback_receiver
 from tests.certificates import make_certificate
 from tests.unit.services.intake.protocols.conftest import NOW, Intake
@@ -111,6 +112,16 @@ def test_discovery_and_certificate_are_open_and_signed(intake: Intake) -> None:
     assert x509.load_pem_x509_certificate(intake.http.get(path).content)
 
 
+def test_a_sender_whose_clock_is_a_little_ahead_is_heard(intake: Intake, controller: NewSender) -> None:
+    message = request(submitted_time=(NOW + timedelta(milliseconds=200)).isoformat())
+    answer = ask(intake, controller, "POST", REQUESTS, message)
+    assert answer.status_code == 201, answer.text
+    with intake.store.read() as session:
+        ticket = find_ticket(session, "opendsr", f"controller/{message['subject_request_id']}")
+    assert ticket is not None
+    assert ticket.received_at == ticket.submitted_at == NOW
+
+
 def test_a_request_is_filed_once_asked_for_and_cancelled(intake: Intake, controller: NewSender) -> None:
     message = request()
     answer = ask(intake, controller, "POST", REQUESTS, message)
@@ -119,7 +130,8 @@ def test_a_request_is_filed_once_asked_for_and_cancelled(intake: Intake, control
     said = answer.json()
     assert (said["controller_id"], said["subject_request_id"]) == ("controller", message["subject_request_id"])
     assert json.loads(base64.b64decode(said["encoded_request"])) == message
-    assert said["expected_completion_time"].startswith("2026-04-10")
+    assert said["expected_completion_time"].startswith("2026-04-09"), "a month from the controller's receipt"
+    assert datetime.fromisoformat(said["received_time"]) == NOW
     again = ask(intake, controller, "POST", REQUESTS, message)
     assert (again.status_code, again.json()) == (201, said)
     one = f"{REQUESTS}/{message['subject_request_id']}"
@@ -176,6 +188,8 @@ def test_a_request_is_its_own_senders(intake: Intake, controller: NewSender) -> 
         ({"submitted_time": "yesterday"}, "ticket.malformed"),
         ({"submitted_time": "2026-03-09T15:00:00"}, "ticket.malformed"),
         ({"submitted_time": "2027-03-09T15:00:00Z"}, "ticket.malformed"),
+        ({"submitted_time": "0001-01-01T00:00:00+00:00"}, "ticket.malformed"),
+        ({"submitted_time": "1999-12-31T23:59:59Z"}, "ticket.malformed"),
         ({"subject_identities": []}, "ticket.malformed"),
         ({"subject_identities": EMAIL}, "ticket.malformed"),
         ({"subject_identities": [{"identity_type": "fax", "identity_value": EMAIL}]}, "protocol.unsupported"),
