@@ -63,6 +63,15 @@ def test_alerts_ask_for_what_is_told(emitted: dict[str, set[str]]) -> None:  # n
             assert labels <= told[name] | {"namespace"}, rule["alert"]
 
 
+def test_an_alert_about_an_event_asks_what_the_store_says() -> None:
+    """A count that begins at 1 has no increase, and the worker that counted may be gone."""
+    rules = one(render(case("everything")), "PrometheusRule")["spec"]["groups"][0]["rules"]
+    asks = {rule["alert"]: rule["expr"] for rule in rules}
+    assert [alert for alert, expr in asks.items() if "increase(" in expr or "rate(" in expr] == []
+    assert asks["LetheGateRejected"] == 'max(lethe_runs_rejected{namespace="privacy"}) > 0'
+    assert asks["LetheRecheckFailed"] == 'max(lethe_rechecks_failed{namespace="privacy"}) > 0'
+
+
 def test_the_audit_alert_means_the_audit_jobs() -> None:
     objects = render(case("everything"))
     (rule,) = [

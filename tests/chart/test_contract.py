@@ -136,8 +136,19 @@ def test_intake_passes_its_probes_and_answers_nobody_without_a_key(intake: Runni
 def test_the_worker_passes_its_probes(begun: Node) -> None:
     for running in started(pod(begun, "unlearning"), "unlearning"):
         assert table(begun, "SELECT count(*) FROM worker_leases WHERE role = 'unlearning'") == [(1,)]
+        page = metrics(running, "unlearning", 8701)
+        assert 'lethe_gate_rejections_total{lethe_threshold="kfr"} 0.0' in page, "its first rejection is an increase"
         running.stop()
         assert table(begun, "SELECT count(*) FROM worker_leases WHERE role = 'unlearning'") == [(0,)]
+
+
+def metrics(running: RunningPod, container: str, port: int) -> str:
+    """What Prometheus reads there, with a key that the chart's README makes."""
+    words = ["python", "-m", "services.cli", "key", "create", "--name", "prometheus", "--scope", "ops:read"]
+    code, key = running.run(container, words)
+    assert code == 0, key
+    headers = {"authorization": f"Bearer {key.split()[-1]}"}
+    return httpx.get(f"http://127.0.0.1:{running.node.port(port)}/metrics", headers=headers, trust_env=False).text
 
 
 def test_what_keda_asks_is_what_waits_for_the_worker(migrated: Node) -> None:
