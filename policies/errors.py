@@ -203,6 +203,11 @@ ERRORS: dict[str, ErrorKind] = {
     ),
     "jobs.migration_needed": ErrorKind(500, "Run `lethe init`: it makes or migrates the database of the jobs."),
     "keys.services_running": ErrorKind(409, "Stop the services on every host, replace the key, then start them again."),
+    "keys.copied": ErrorKind(
+        409,
+        "Rotate on the safe machine that keeps the keys, put them into the Secret of the chart's `keys.existingSecret`, "
+        "then change `keys.revision`: docs/howto/keys.md.",
+    ),
     "seal.other_kek": ErrorKind(
         500, "Run lethe key rotate-kek again: it was cut off; or restore the key that the store was backed up with."
     ),

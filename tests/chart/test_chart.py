@@ -18,7 +18,7 @@ from services.control import _PUBLISHING
 from services.installation import DIRECTORIES
 from services.serving.vllm.command import vllm_arguments, vllm_environment
 from services.settings import VllmSettings
-from tests.chart.rendering import KUBERNETES, case, one, pods, render, render_text
+from tests.chart.rendering import CASES, KUBERNETES, case, one, pods, render, render_text
 from tests.unit.test_dashboard import asked, emitted  # noqa: F401 (a fixture)
 
 IMAGE_DIGEST = "LETHE_DEPLOYMENT__IMAGE_DIGEST"
@@ -96,6 +96,16 @@ def test_a_service_says_which_image_it_runs_from() -> None:
         for name in c.get("env", ())
         if name["name"] == IMAGE_DIGEST
     ]
+
+
+def test_every_container_that_has_copied_keys_knows_that_they_are_a_copy() -> None:
+    """Else a rotation there would sign with a key that ends with the pod."""
+    for name in CASES:
+        for p in pods(render(case(name))):
+            for c in p.containers:
+                given = {variable["name"]: variable.get("value") for variable in c.get("env", ())}
+                if "LETHE_KEYS__DIRECTORY" in given:
+                    assert given["LETHE_KEYS__COPIED"] == "true", (p.name, c["name"])
 
 
 def test_keda_counts_the_runs_that_the_worker_takes() -> None:

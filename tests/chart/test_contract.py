@@ -124,6 +124,10 @@ def test_keys_are_for_this_user_alone_and_private_ones_are_not_given_to_serving(
 ) -> None:
     keys = intake.path(intake.container("intake"), "/run/lethe/keys")
     assert {oct(file.stat().st_mode & 0o777) for file in keys.iterdir() if file.suffix == ".pem"} == {"0o600"}
+    for words in (["audit", "rotate-key", "audit"], ["key", "rotate-kek"]):  # the new key would end with the pod
+        code, said = intake.run("intake", ["python", "-m", "services.cli", *words])
+        assert code != 0
+        assert "keys.copied" in said
     given = serving.path(serving.container("gateway"), "/run/lethe/keys")
     assert {file.name for file in given.iterdir()} == {"trust.json", "suppression"}
 
