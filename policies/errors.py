@@ -139,7 +139,10 @@ ERRORS: dict[str, ErrorKind] = {
     "corpus.not_splittable": ErrorKind(
         422, "Give the corpus as one JSONL or Parquet file on a disk that the whole cluster has, or unset ray.address."
     ),
-    "ray.not_installed": ErrorKind(500, "Install the extra `ray` (pip install 'lethe[ray]'), or unset ray.address."),
+    "ray.not_installed": ErrorKind(
+        500,
+        "Install the extra `ray` from the checkout (pip install -c constraints.txt -e '.[ray]'), or unset ray.address.",
+    ),
     "ray.unavailable": ErrorKind(503, "Look at ray.address and at the cluster, or unset it."),
     "runner.died": ErrorKind(500, "The run is resumed by the reaper; the service's log names signal and memory."),
     "corpus.not_set": ErrorKind(409, "Set corpus.path in lethe.toml or LETHE_CORPUS__PATH."),
@@ -154,7 +157,7 @@ ERRORS: dict[str, ErrorKind] = {
         422, "Take them from the host that sealed them; find out who could write into the object store."
     ),
     "artefacts.unreachable": ErrorKind(
-        503, "Check the address and its credentials; s3:// needs the package s3fs (pip install 'lethe[s3]')."
+        503, "Check the address and its credentials; s3:// needs the package s3fs (the extra `s3` of the checkout)."
     ),
     "augment.nothing_to_forget": ErrorKind(422, "Check the subject's identifiers: no record of the corpus matched."),
     "augment.no_name": ErrorKind(422, "Give the subject's name in the ticket: the vague answers have to keep it."),
@@ -205,7 +208,7 @@ ERRORS: dict[str, ErrorKind] = {
     "keys.services_running": ErrorKind(409, "Stop the services on every host, replace the key, then start them again."),
     "keys.copied": ErrorKind(
         409,
-        "Rotate on the safe machine that keeps the keys, put them into the Secret of the chart's `keys.existingSecret`, "
+        "Rotate on the safe machine that keeps the keys, put them into the Secret that `keys.existingSecret` names, "
         "then change `keys.revision`: docs/howto/keys.md.",
     ),
     "seal.other_kek": ErrorKind(

@@ -12,6 +12,7 @@ import pytest
 import typer.main
 import yaml
 
+from policies.errors import ERRORS
 from services.cli import AREAS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +61,20 @@ def fault(call: str) -> str | None:
 def test_every_command_on_a_page_is_one(page: Path) -> None:
     faults = {call: fault(call) for call in told(page.read_text(encoding="utf-8"))}
     assert {call: one for call, one in faults.items() if one} == {}
+
+
+def installed_by_name(text: str) -> list[str]:
+    """Our name where pip would ask PyPI for it; the package there is somebody else's."""
+    return re.findall(r"pip install[^\n`)]*?(?<![\w./-])lethe(?![\w/-]|\.\w).*", text)
+
+
+def test_nobody_is_told_to_install_a_strangers_package() -> None:
+    texts = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
+    texts |= {code: kind.remedy for code, kind in ERRORS.items()}
+    assert {place: found for place, text in texts.items() if (found := installed_by_name(text))} == {}
+    assert installed_by_name("`pip install 'lethe[postgres]'`")
+    assert installed_by_name("pip install -U lethe  # the newest")
+    assert not installed_by_name("pip install './dist/release/lethe-0.1.0-py3-none-any.whl[s3]' -c constraints.txt")
 
 
 def test_a_command_that_is_none_is_found() -> None:
