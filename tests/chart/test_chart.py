@@ -126,6 +126,23 @@ def test_the_installation_in_a_pod_has_every_directory() -> None:
     assert set(DIRECTORIES) - {"bases", "releases"} <= set(script.replace("\n", " ").replace(";", " ").split())
 
 
+def test_release_0_waits_for_a_base_that_is_brought_after_the_claim_was_made(tmp_path: Path) -> None:
+    """A Job that has failed is not tried again, and a claim of the chart's is empty at first."""
+    (job,) = [p for p in pods(render(case("minimal"))) if "-lineage-" in p.name]
+    installation, base = job.spec["initContainers"]
+    assert (installation["name"], base["command"][-1]) == ("installation", "/var/lib/lethe/bases/ours")
+    (bases,) = [mount for mount in base["volumeMounts"] if mount["name"] == "bases"]
+    assert "readOnly" not in bases, "the base is brought through this container"
+    here = tmp_path / "bases" / "ours"
+    with subprocess.Popen([*base["command"][:-1], str(here)], stdout=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == f"waiting for a base model at {here}\n"
+        assert waiting.poll() is None
+        here.mkdir(parents=True)
+        (here / "config.json").write_text("{}")
+        assert waiting.wait(60) == 0
+
+
 def engine(name: str) -> dict[str, Any]:
     (found,) = [c for p in pods(render(case(name))) for c in p.containers if c["name"] == "engine"]
     return found
