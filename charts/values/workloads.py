@@ -133,5 +133,9 @@ class AuditCheck(Group):
     """The CronJob that signs the audit log to its end, exports it and checks every entry."""
 
     enabled: bool = Field(True, description="Make the CronJob.")
-    schedule: str = Field("17 3 * * *", pattern=CRON, description="When, as cron says it (UTC).")
+    schedule: str = Field(
+        "17 3 * * *",
+        pattern=CRON,
+        description="When, as cron says it (UTC); after two days without one an alert comes.",
+    )
     resources: Resources = Field(default_factory=_small, description="Of its container.")

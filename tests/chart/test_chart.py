@@ -55,7 +55,12 @@ def test_alerts_ask_for_what_is_told(emitted: dict[str, set[str]]) -> None:  # n
         *("LetheDeadlineNear", "LetheGenerationsDiffer", "LetheGateRejected", "LetheAuditChainBroken"),
         "LetheReleasesNotCopied",
     }
-    of_kubernetes = {"kube_job_status_failed": {"job_name"}, "kube_cronjob_status_last_successful_time": {"cronjob"}}
+    of_kubernetes = {
+        "kube_job_failed": {"job_name", "condition"},
+        "kube_job_status_start_time": {"job_name"},
+        "kube_cronjob_created": {"cronjob"},
+        "kube_cronjob_status_last_successful_time": {"cronjob"},
+    }
     told = {**emitted, **of_kubernetes}
     for rule in rules:
         for name, labels in asked(promql_parser.parse(rule["expr"])):
@@ -74,10 +79,21 @@ def test_an_alert_about_an_event_asks_what_the_store_says() -> None:
 
 def test_the_audit_alert_means_the_audit_jobs() -> None:
     objects = render(case("everything"))
-    (rule,) = [
-        r for r in one(objects, "PrometheusRule")["spec"]["groups"][0]["rules"] if r["alert"] == "LetheAuditChainBroken"
-    ]
-    assert f'job_name=~"{one(objects, "CronJob", "-audit")["metadata"]["name"]}-.*"' in rule["expr"]
+    rules = {r["alert"]: r["expr"] for r in one(objects, "PrometheusRule")["spec"]["groups"][0]["rules"]}
+    check = one(objects, "CronJob", "-audit")
+    name = check["metadata"]["name"]
+    jobs, cron = f'namespace="privacy", job_name=~"{name}-.*"', f'{{namespace="privacy", cronjob="{name}"}}'
+    failed, succeeded = (
+        f'kube_job_failed{{{jobs}, condition="true"}} > 0',
+        f"kube_cronjob_status_last_successful_time{cron}",
+    )
+    started = f"kube_job_status_start_time{{{jobs}}} and on (job_name) {failed}"
+    assert rules["LetheAuditChainBroken"] == f"max({started}) > (max({succeeded}) or vector(0))", "until one succeeds"
+    made = f"kube_cronjob_created{cron}"
+    never = f"time() - max({succeeded} or {made}) > 172800 or absent({made})"
+    assert rules["LetheAuditNotChecked"] == never, "a check that never runs is noticed"
+    assert check["spec"]["failedJobsHistoryLimit"] > 0, "its log is kept"
+    assert check["spec"]["jobTemplate"]["spec"]["backoffLimit"] > 0, "a node that goes is no broken chain"
 
 
 def test_a_service_says_which_image_it_runs_from() -> None:
