@@ -276,7 +276,9 @@ ERRORS: dict[str, ErrorKind] = {
     "internal": ErrorKind(500, "See the service's log for the trace id; report it if it repeats."),
     # store, keys, intake
     "auth.expired": ErrorKind(401, "The key has expired: lethe key rotate ID, and use the new one."),
-    "auth.forbidden": ErrorKind(403, "Use a key with the scope that the details name (lethe key create --scope …)."),
+    "auth.forbidden": ErrorKind(
+        403, "Use a key with the scope that the details name (lethe key create --name … --scope …)."
+    ),
     "auth.invalid": ErrorKind(401, "Use a key that lethe key list shows as active."),
     "auth.key_not_found": ErrorKind(404, "See lethe key list for the ids."),
     "auth.missing": ErrorKind(401, "Send the header Authorization: Bearer KEY; lethe key create makes one."),
@@ -373,7 +375,9 @@ ERRORS: dict[str, ErrorKind] = {
         503, "Start the database server, or check store.url; nothing was stored: try again."
     ),
     "store.too_new": ErrorKind(503, "The database was made by a newer Lethe: start that version, or restore a backup."),
-    "ticket.approver_refused": ErrorKind(403, "Use a key whose role the pack names (lethe key create --role)."),
+    "ticket.approver_refused": ErrorKind(
+        403, "Use a key whose role the pack names (lethe key create --name … --role)."
+    ),
     "ticket.changed": ErrorKind(409, "Somebody else changed the ticket first: read it again and retry."),
     "ticket.conflict": ErrorKind(409, "This id was used for another request: send a new id, or the same body."),
     "ticket.not_found": ErrorKind(404, "See lethe ticket list for the ids."),

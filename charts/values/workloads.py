@@ -14,7 +14,8 @@ class Ingress(Group):
     paths: list[str] = Field(
         default_factory=lambda: ["/v1"],
         min_length=1,
-        description="What is reached by it; the intake has `/console` (people) and `/request` (the form) too.",
+        description="What is reached by it; the intake has `/console` (people), `/request` (the form) and, with "
+        "`config.protocols.domain`, `/opendsr/v2` and `/opengdpr/v1` too.",
     )
     tls_secret: Name = Field("", description="Secret with the certificate; empty: none, TLS ends before.")
     annotations: Labels = Field(default_factory=dict, description="Annotations of the Ingress.")

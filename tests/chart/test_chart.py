@@ -12,12 +12,16 @@ import pytest
 import yaml
 
 from charts.reference import CHART
+from charts.values.workloads import Ingress
 from policies.lifecycle import CLOSED_RUN, RunStatus
 from policies.roles import SCOPES
+from services.console.app import add_console
 from services.control import _PUBLISHING
 from services.installation import DIRECTORIES
+from services.intake.app import create_app
 from services.serving.vllm.command import vllm_arguments, vllm_environment
-from services.settings import VllmSettings
+from services.settings import VllmSettings, load_settings
+from services.store.engine import Store
 from tests.chart.rendering import CASES, KUBERNETES, case, one, pods, render, render_text
 from tests.unit.test_dashboard import asked, emitted  # noqa: F401 (a fixture)
 
@@ -122,6 +126,21 @@ def test_every_container_that_has_copied_keys_knows_that_they_are_a_copy() -> No
                 given = {variable["name"]: variable.get("value") for variable in c.get("env", ())}
                 if "LETHE_KEYS__DIRECTORY" in given:
                     assert given["LETHE_KEYS__COPIED"] == "true", (p.name, c["name"])
+
+
+def test_the_ingress_value_names_every_path_of_the_intake_that_others_need(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path, form={"base": "x"}, protocols={"domain": "x.example"})
+    api = create_app(settings, open_store=unopened)
+    add_console(api, settings, open_store=unopened, on_change=lambda *_: None)
+    paths = {str(getattr(route, "path", "")) for route in api.routes}
+    tops = {re.match(r"/(?:open\w+/v\d|\w+)", path)[0] for path in paths}  # type: ignore[index]
+    described = str(Ingress.model_fields["paths"].description) + str(Ingress().paths)
+    assert {top for top in tops if top not in {"/docs", "/openapi", "/redoc"} and top not in described} == set()
+    assert {"/opendsr/v2", "/opengdpr/v1", "/console", "/request"} <= tops
+
+
+def unopened() -> Store:
+    raise AssertionError("no route is called")
 
 
 def test_keda_counts_the_runs_that_the_worker_takes() -> None:

@@ -53,8 +53,30 @@ def fault(call: str) -> str | None:
             return f"no such command: {area} {name}"
         command = command.commands[name]
     known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
-    unknown = [word for word in rest if word.startswith("--") and word.partition("=")[0].rstrip(",.)") not in known]
-    return f"no such option: {unknown}" if unknown else None
+    given = {word.partition("=")[0].rstrip(",.)") for word in rest if word.startswith("--")}
+    if unknown := sorted(given - known):
+        return f"no such option: {unknown}"
+    if not given or "--help" in given:
+        return None  # named, not told whole
+    needed = {parameter.opts[0] for parameter in command.params if parameter.required and parameter.opts[0][:2] == "--"}
+    return f"needs {sorted(needed - given)}" if needed - given else None
+
+
+def of_code() -> Iterator[tuple[str, str]]:
+    """Calls that people are told by the command's own help, by remedies of errors and by the chart; with place."""
+    for area in AREAS:
+        command = command_of(area)
+        for one in [command, *getattr(command, "commands", {}).values()]:
+            texts = [one.help or "", *(getattr(parameter, "help", None) or "" for parameter in one.params)]
+            for call in re.findall(r"[`(](lethe [a-z][^`)]*)[`)]", " ".join(texts)):
+                yield f"help of {area}", call
+    for code, kind in ERRORS.items():
+        for call in re.findall(r"\blethe [a-z][^`:;,)]*", kind.remedy):
+            yield code, call
+    for file in sorted(path for path in (ROOT / "charts/lethe").rglob("*") if path.suffix in {".md", ".txt", ".yaml"}):
+        text = re.sub(r"\bpython -m services\.cli ([^\n]*)", r"`lethe \1`", file.read_text().replace("\\\n", " "))
+        for call in told(text):
+            yield file.name, call
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -77,11 +99,26 @@ def test_nobody_is_told_to_install_a_strangers_package() -> None:
     assert not installed_by_name("pip install './dist/release/lethe-0.1.0-py3-none-any.whl[s3]' -c constraints.txt")
 
 
+def test_every_command_that_code_and_chart_name_is_one_and_told_whole() -> None:
+    calls = list(of_code())
+    assert {place for place, _ in calls} >= {
+        "help of base",
+        "keys.missing",
+        "validations.yaml",
+        "NOTES.txt",
+        "values.yaml",
+    }
+    faults = {(place, call): one for place, call in calls if (one := fault(call))}
+    assert faults == {}
+
+
 def test_a_command_that_is_none_is_found() -> None:
-    text = "`lethe ticket grant T`\n```\nlethe init --everything\nLETHE_HOME=x lethe ticket list --json  # all\n```\n"
+    text = "`lethe ticket grant T`\n```\nlethe init --everything\nLETHE_HOME=x lethe ticket list --json  # all\n"
+    text += "lethe key create --scope ops:read\n```\n"
     assert [fault(call) for call in told(text)] == [
         "no such option: ['--everything']",
         None,
+        "needs ['--name']",
         "no such command: ticket grant",
     ]
 
