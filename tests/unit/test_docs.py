@@ -112,6 +112,26 @@ def test_every_command_that_code_and_chart_name_is_one_and_told_whole() -> None:
     assert faults == {}
 
 
+def test_the_readme_names_every_command_without_json() -> None:
+    (said,) = re.findall(r"and all but (.+) have `--json`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    lacking = set()
+    for area in AREAS:
+        command = command_of(area)
+        for name, one in getattr(command, "commands", {"": command}).items():
+            if not any("--json" in parameter.opts for parameter in one.params):
+                lacking.add(f"lethe {area} {name}".strip())
+    assert set(re.findall(r"`([^`]+)`", said)) == lacking
+
+
+def test_the_readme_says_what_tests_install_where_they_may() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for file in ("postgres.py", "chromium.py"):
+        source = (ROOT / "tests" / file).read_text(encoding="utf-8")
+        (package,) = re.findall(r'"install", "-qq", "-y", "([a-z]+)"', source)
+        assert f"apt-get install {package}" in source, "whoever is not root is told what to install"
+        assert re.search(rf"apt-get install [a-z ]*{package}", text)
+
+
 def test_a_command_that_is_none_is_found() -> None:
     text = "`lethe ticket grant T`\n```\nlethe init --everything\nLETHE_HOME=x lethe ticket list --json  # all\n"
     text += "lethe key create --scope ops:read\n```\n"
