@@ -218,6 +218,33 @@ def test_vllm_runs_in_the_environment_that_the_gateway_would_give_it() -> None:
     assert {name: ours.get(name) for name in wanted} == {**wanted, "PYTHONPATH": "/lethe"}
 
 
+@pytest.mark.parametrize("name", ["minimal", "everything"])
+def test_the_notes_say_how_what_hooks_made_goes(name: str) -> None:
+    """`helm uninstall` does not know them; of ExternalSecrets, private keys would go on being synchronised."""
+    short = {
+        "ServiceAccount": "sa",
+        "NetworkPolicy": "netpol",
+        "Job": "job",
+        "Pod": "pod",
+        "ExternalSecret": "externalsecret",
+    }
+    (notes,) = [text for file, text in render_text(case(name)).items() if file.endswith("NOTES.txt")]
+    deleted = [line.split(" delete ")[1].split(" -l ") for line in notes.splitlines() if " delete " in line]
+    made = [one for one in render(case(name)) if "helm.sh/hook" in one["metadata"].get("annotations", {})]
+    assert made
+    for one in made:
+        component = one["metadata"]["labels"]["app.kubernetes.io/component"]
+        instance = one["metadata"]["labels"]["app.kubernetes.io/instance"]
+        assert [
+            words
+            for words in deleted
+            if short[one["kind"]] in words[0].split(",")
+            and {component, instance} <= set(re.findall(r"[\w-]+", words[-1]))
+        ], one["metadata"]["name"]
+    secrets = {one["spec"]["target"]["name"] for one in made if one["kind"] == "ExternalSecret"}
+    assert {secret for words in deleted if words[0].startswith("secret ") for secret in words[0].split()[1:]} == secrets
+
+
 def test_the_notes_name_scopes_that_exist() -> None:
     (notes,) = [text for name, text in render_text(case("minimal")).items() if name.endswith("NOTES.txt")]
     scopes = re.findall(r"--scope (\S+)", notes)
