@@ -230,18 +230,16 @@ def test_the_notes_say_how_what_hooks_made_goes(name: str) -> None:
     }
     (notes,) = [text for file, text in render_text(case(name)).items() if file.endswith("NOTES.txt")]
     deleted = [line.split(" delete ")[1].split(" -l ") for line in notes.splitlines() if " delete " in line]
-    made = [one for one in render(case(name)) if "helm.sh/hook" in one["metadata"].get("annotations", {})]
+    made = [found for found in render(case(name)) if "helm.sh/hook" in found["metadata"].get("annotations", {})]
     assert made
-    for one in made:
-        component = one["metadata"]["labels"]["app.kubernetes.io/component"]
-        instance = one["metadata"]["labels"]["app.kubernetes.io/instance"]
-        assert [
-            words
-            for words in deleted
-            if short[one["kind"]] in words[0].split(",")
-            and {component, instance} <= set(re.findall(r"[\w-]+", words[-1]))
-        ], one["metadata"]["name"]
-    secrets = {one["spec"]["target"]["name"] for one in made if one["kind"] == "ExternalSecret"}
+    for found in made:
+        labels = found["metadata"]["labels"]
+        wanted = {labels["app.kubernetes.io/component"], labels["app.kubernetes.io/instance"]}
+        for_kind = [words[-1] for words in deleted if short[found["kind"]] in words[0].split(",")]
+        assert [chosen for chosen in for_kind if wanted <= set(re.findall(r"[\w-]+", chosen))], found["metadata"][
+            "name"
+        ]
+    secrets = {found["spec"]["target"]["name"] for found in made if found["kind"] == "ExternalSecret"}
     assert {secret for words in deleted if words[0].startswith("secret ") for secret in words[0].split()[1:]} == secrets
 
 
