@@ -138,12 +138,13 @@ def test_intake_passes_its_probes_and_answers_nobody_without_a_key(intake: Runni
 
 
 def test_the_worker_passes_its_probes(begun: Node) -> None:
+    running_lease = "SELECT count(*) FROM worker_leases WHERE role = 'unlearning' AND lease_until > now()"
     for running in started(pod(begun, "unlearning"), "unlearning"):
-        assert table(begun, "SELECT count(*) FROM worker_leases WHERE role = 'unlearning'") == [(1,)]
+        assert table(begun, running_lease) == [(1,)]
         page = metrics(running, "unlearning", 8701)
         assert 'lethe_gate_rejections_total{lethe_threshold="kfr"} 0.0' in page, "its first rejection is an increase"
         running.stop()
-        assert table(begun, "SELECT count(*) FROM worker_leases WHERE role = 'unlearning'") == [(0,)]
+        assert table(begun, running_lease) == [(0,)], "let go of; the reaper of an intake deletes the row"
 
 
 def metrics(running: RunningPod, container: str, port: int) -> str:
