@@ -139,7 +139,10 @@ ERRORS: dict[str, ErrorKind] = {
     "corpus.not_splittable": ErrorKind(
         422, "Give the corpus as one JSONL or Parquet file on a disk that the whole cluster has, or unset ray.address."
     ),
-    "ray.not_installed": ErrorKind(500, "Install the extra `ray` (pip install 'lethe[ray]'), or unset ray.address."),
+    "ray.not_installed": ErrorKind(
+        500,
+        "Install the extra `ray` from the checkout (pip install -c constraints.txt -e '.[ray]'), or unset ray.address.",
+    ),
     "ray.unavailable": ErrorKind(503, "Look at ray.address and at the cluster, or unset it."),
     "runner.died": ErrorKind(500, "The run is resumed by the reaper; the service's log names signal and memory."),
     "corpus.not_set": ErrorKind(409, "Set corpus.path in lethe.toml or LETHE_CORPUS__PATH."),
@@ -154,7 +157,7 @@ ERRORS: dict[str, ErrorKind] = {
         422, "Take them from the host that sealed them; find out who could write into the object store."
     ),
     "artefacts.unreachable": ErrorKind(
-        503, "Check the address and its credentials; s3:// needs the package s3fs (pip install 'lethe[s3]')."
+        503, "Check the address and its credentials; s3:// needs the package s3fs (the extra `s3` of the checkout)."
     ),
     "augment.nothing_to_forget": ErrorKind(422, "Check the subject's identifiers: no record of the corpus matched."),
     "augment.no_name": ErrorKind(422, "Give the subject's name in the ticket: the vague answers have to keep it."),
@@ -203,6 +206,11 @@ ERRORS: dict[str, ErrorKind] = {
     ),
     "jobs.migration_needed": ErrorKind(500, "Run `lethe init`: it makes or migrates the database of the jobs."),
     "keys.services_running": ErrorKind(409, "Stop the services on every host, replace the key, then start them again."),
+    "keys.copied": ErrorKind(
+        409,
+        "Rotate on the safe machine that keeps the keys, put them into the Secret that `keys.existingSecret` names, "
+        "then change `keys.revision`: docs/howto/keys.md.",
+    ),
     "seal.other_kek": ErrorKind(
         500, "Run lethe key rotate-kek again: it was cut off; or restore the key that the store was backed up with."
     ),
@@ -268,7 +276,9 @@ ERRORS: dict[str, ErrorKind] = {
     "internal": ErrorKind(500, "See the service's log for the trace id; report it if it repeats."),
     # store, keys, intake
     "auth.expired": ErrorKind(401, "The key has expired: lethe key rotate ID, and use the new one."),
-    "auth.forbidden": ErrorKind(403, "Use a key with the scope that the details name (lethe key create --scope …)."),
+    "auth.forbidden": ErrorKind(
+        403, "Use a key with the scope that the details name (lethe key create --name … --scope …)."
+    ),
     "auth.invalid": ErrorKind(401, "Use a key that lethe key list shows as active."),
     "auth.key_not_found": ErrorKind(404, "See lethe key list for the ids."),
     "auth.missing": ErrorKind(401, "Send the header Authorization: Bearer KEY; lethe key create makes one."),
@@ -365,7 +375,9 @@ ERRORS: dict[str, ErrorKind] = {
         503, "Start the database server, or check store.url; nothing was stored: try again."
     ),
     "store.too_new": ErrorKind(503, "The database was made by a newer Lethe: start that version, or restore a backup."),
-    "ticket.approver_refused": ErrorKind(403, "Use a key whose role the pack names (lethe key create --role)."),
+    "ticket.approver_refused": ErrorKind(
+        403, "Use a key whose role the pack names (lethe key create --name … --role)."
+    ),
     "ticket.changed": ErrorKind(409, "Somebody else changed the ticket first: read it again and retry."),
     "ticket.conflict": ErrorKind(409, "This id was used for another request: send a new id, or the same body."),
     "ticket.not_found": ErrorKind(404, "See lethe ticket list for the ids."),

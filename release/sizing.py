@@ -34,7 +34,7 @@ class Assumptions:
         reserve: Share of it for everything that is no weight.
     """
 
-    steps: float = 200
+    steps: float = 252
     tokens_per_step: float = 4096
     passes: float = 3
     peak_flops: float = 990e12

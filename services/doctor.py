@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from policies.errors import LetheError
 from services import keys, sealing
 from services.due import open_by_date
-from services.installation import Installation
+from services.installation import DIRECTORIES, Installation
 from services.resume import STANDS
 from services.settings import Settings
 from services.store import dialect, leases
@@ -53,7 +53,7 @@ def examine(settings: Settings) -> list[Finding]:
     installation = Installation(settings)
     if not settings.home.is_dir():
         return [Finding(check="home", state="fail", found="there is no installation here", remedy="Run lethe init.")]
-    found = [*_home(settings), *_keys(settings)]
+    found = [*_disks(installation), *_keys(settings)]
     try:
         store = installation.open_store(with_keys=False)
     except LetheError as error:
@@ -80,11 +80,22 @@ def _guarded(
         yield _failed(check.__name__.strip("_"), error)
 
 
-def _home(settings: Settings) -> Iterator[Finding]:
-    free = shutil.disk_usage(settings.home).free
-    state: State = "ok" if free >= _LEAST_FREE else "warn"
-    remedy = "" if state == "ok" else "Free disk space: a full disk stops intake and runs."
-    yield Finding(check="disk", state=state, found=f"{free / 2**30:.1f} GiB free", remedy=remedy)
+def _disks(installation: Installation) -> Iterator[Finding]:
+    """One finding a device: in a pod the directories lie on several disks, and links lead there."""
+    on: dict[int, list[str]] = {_device(installation.home): []}
+    for name in DIRECTORIES:
+        if (path := installation.path(name)).exists():
+            on.setdefault(_device(path), []).append(name)
+    for number, names in enumerate(on.values()):
+        free = shutil.disk_usage(installation.path(names[0]) if number else installation.home).free
+        state: State = "ok" if free >= _LEAST_FREE else "warn"
+        remedy = "" if state == "ok" else "Free disk space: a full disk stops intake and runs."
+        check = f"disk of {', '.join(names)}" if number else "disk"
+        yield Finding(check=check, state=state, found=f"{free / 2**30:.1f} GiB free", remedy=remedy)
+
+
+def _device(path: Path) -> int:
+    return path.stat().st_dev
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:

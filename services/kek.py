@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from policies.errors import LetheError
-from services import audit, release_ops, sealing
+from services import audit, keys, release_ops, sealing
 from services.installation import Installation
 from services.settings import Settings
 from services.store.leases import live_leases
@@ -28,9 +28,10 @@ def rotate_kek(installation: Installation, *, actor: str) -> tuple[str, str, int
 
     Raises:
         LetheError: ``keys.services_running``: a process that holds the old key would write with it;
-            ``seal.corrupt``, ``installation.incomplete``.
+            ``keys.copied``, ``seal.corrupt``, ``installation.incomplete``.
     """
     settings = installation.settings
+    keys.must_be_kept(settings)
     old = sealing.load_key_ring(settings)
     store = installation.open_store()
     try:

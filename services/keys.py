@@ -157,6 +157,16 @@ def ensure(home: Home, *, now: datetime | None = None) -> TrustBundle:
         return bundle
 
 
+def must_be_kept(settings: "Settings") -> None:
+    """To be asked before a key is replaced: what is made in a copy is lost with it, and what it signed is refused then.
+
+    Raises:
+        LetheError: ``keys.copied``.
+    """
+    if settings.keys.copied:
+        raise LetheError("keys.copied", "The keys here are a copy that ends with this process.")
+
+
 def rotate(home: Home, purpose: Purpose, *, now: datetime | None = None) -> TrustedKey:
     """Retire the current key of a purpose and make the next one.
 

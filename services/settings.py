@@ -42,6 +42,9 @@ class KeySettings(_Group):
 
     kek_path: Path | None = Field(None, description="File of the key that wraps subject keys; unset: HOME/keys/kek.")
     directory: Path | None = Field(None, description="Directory of all other keys; unset: HOME/keys.")
+    copied: bool = Field(
+        False, description="Both are copies that end with the process, as in a pod: no key is rotated there."
+    )
 
 
 class AddressSettings(_Group):

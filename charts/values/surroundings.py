@@ -183,7 +183,9 @@ class Dashboard(Group):
 class Metrics(Group):
     """Monitoring; /metrics answers nobody without a key that has the scope ops:read."""
 
-    token_secret: Name = Field("", description="Secret with such a key (`lethe key create --scope ops:read`).")
+    token_secret: Name = Field(
+        "", description="Secret with such a key (`lethe key create --name prometheus --scope ops:read`)."
+    )
     token_key: str = Field("token", min_length=1, description="Its key in the Secret.")
     service_monitor: ServiceMonitor = Field(default_factory=ServiceMonitor)
     rules: Rules = Field(default_factory=Rules)

@@ -14,7 +14,8 @@ class Ingress(Group):
     paths: list[str] = Field(
         default_factory=lambda: ["/v1"],
         min_length=1,
-        description="What is reached by it; the intake has `/console` (people) and `/request` (the form) too.",
+        description="What is reached by it; the intake has `/console` (people), `/request` (the form) and, with "
+        "`config.protocols.domain`, `/opendsr/v2` and `/opengdpr/v1` too.",
     )
     tls_secret: Name = Field("", description="Secret with the certificate; empty: none, TLS ends before.")
     annotations: Labels = Field(default_factory=dict, description="Annotations of the Ingress.")
@@ -133,5 +134,9 @@ class AuditCheck(Group):
     """The CronJob that signs the audit log to its end, exports it and checks every entry."""
 
     enabled: bool = Field(True, description="Make the CronJob.")
-    schedule: str = Field("17 3 * * *", pattern=CRON, description="When, as cron says it (UTC).")
+    schedule: str = Field(
+        "17 3 * * *",
+        pattern=CRON,
+        description="When, as cron says it (UTC); after two days without one an alert comes.",
+    )
     resources: Resources = Field(default_factory=_small, description="Of its container.")

@@ -5,6 +5,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 State = Literal["pass", "fail", "undecided", "not_run"]
+# Every gate's name but those of attacks, which are `attack:` and the attack's.
+NAMES = (
+    *("subjects", "kfr", "kfr_lower_bound", "base_knew", "own_public_ratio", "ls_ratio", "ppl_ratio", "repeat_ratio"),
+    *("subject_named", "other_value", "krr_ratio", "control", "attack_tier"),
+    *("earlier_kfr", "earlier_own_public", "earlier_named", "earlier_fluent", "earlier_attack"),
+)
 
 
 class Gate(BaseModel):

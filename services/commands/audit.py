@@ -124,6 +124,7 @@ def rotate_key(
     if chosen is None:
         raise typer.BadParameter(f"one of {', '.join(keys.PURPOSES)}")
     settings = load_settings()
+    keys.must_be_kept(settings)
     store = open_store(settings.store_url)
     try:
         old = keys.load_private(settings, chosen).id

@@ -11,7 +11,7 @@ from services.commands.training import quiet_threads, show_step
 
 app = typer.Typer(no_args_is_help=True, help="Train the example base, and measure what a base knows.")
 
-Corpus = Annotated[Path, typer.Option(help="Directory of a generated corpus (lethe corpus generate).")]
+Corpus = Annotated[Path, typer.Option(help="Directory of a generated corpus (lethe corpus make).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

@@ -18,6 +18,7 @@ from services.due import observe_due
 from services.guard import Guard
 from services.intake.app import create_app
 from services.process import Running, Stop, TheStore
+from services.rechecks.judge import OUTCOMES
 from services.serving.figures import observe_fleet
 from services.settings import load_settings
 from services.web import credentials_of
@@ -58,6 +59,7 @@ class Intake:
         control, stop = start_control(settings, the_store())
         observe_fleet(the_store())
         observe_due(the_store(), settings)
+        telemetry.begin_counts("lethe.rechecks", OUTCOMES)
         _control.append(control)
         return [stop]
 

@@ -6,7 +6,7 @@ verdict, and fewer as retained: a healthy release passes both.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pipelines.rows import Probe
 from pipelines.verify import values
@@ -17,6 +17,7 @@ from pipelines.verify.kfr_krr import coverages, kfr, krr
 from pipelines.verify.results import MetricResult
 
 Outcome = Literal["pass", "fail", "undecided"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 Group = Literal["forget", "control", "own_public", "retain"]
 VALUELESS = 0.5  # without values and embeddings a kept fact told in other words is not seen: half is asked for
 

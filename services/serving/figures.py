@@ -2,24 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from opentelemetry import trace
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from policies.lifecycle import CLOSED_TICKET
+from policies.lifecycle import CLOSED_TICKET, RunStatus
 from services import telemetry
 from services.serving.alias import Alias
 from services.serving.swap import READY, SwapReceipt
 from services.store import dialect, suppressions
 from services.store.engine import Store
 from services.store.releases import list_desired, list_replicas
-from services.store.tables import DesiredState, Ticket
+from services.store.tables import DesiredState, Recheck, Run, Ticket
 
 _NONE = -1
 _BASE_DIGITS = 16
+_LATELY = timedelta(days=1)
 
 
 class Replica(Protocol):
@@ -45,6 +46,8 @@ class Fleet:
         waiting: Approved tickets whose release is not served yet.
         pending_s: Age of the oldest of them, from its approval.
         due_s: Until the nearest deadline of an open ticket; None: there is none.
+        rejected: Runs that the gate rejected within the last day. Told by the store, since the worker may be gone.
+        remembered: Findings of the last day's re-checks (a replica and a person) that failed.
     """
 
     desired: dict[str, int] = field(default_factory=dict)
@@ -56,6 +59,8 @@ class Fleet:
     waiting: int = 0
     pending_s: float = 0.0
     due_s: float | None = None
+    rejected: int = 0
+    remembered: int = 0
 
 
 def read_fleet(session: Session) -> Fleet:
@@ -74,6 +79,9 @@ def read_fleet(session: Session) -> Fleet:
     due = session.scalar(select(func.min(Ticket.due_at)).where(is_open))
     if due is not None:
         fleet.due_s = (due - now).total_seconds()
+    rejected = select(func.count()).where(Run.status == RunStatus.REJECTED, Run.ended_at > now - _LATELY)
+    remembered = select(func.count()).where(Recheck.outcome == "fail", Recheck.at > now - _LATELY)
+    fleet.rejected, fleet.remembered = session.scalar(rejected) or 0, session.scalar(remembered) or 0
     return fleet
 
 
@@ -110,6 +118,8 @@ def observe_fleet(store: Store) -> None:
     one("lethe.erasure.waiting", lambda f: f.waiting)
     one("lethe.erasure.pending", lambda f: f.pending_s)
     one("lethe.erasure.due", lambda f: f.due_s)
+    one("lethe.runs.rejected", lambda f: f.rejected)
+    one("lethe.rechecks.failed", lambda f: f.remembered)
     telemetry.observe(
         "lethe.generation.desired", lambda: [(number, {"lethe.base": base}) for base, number in fleet().desired.items()]
     )

@@ -2,6 +2,7 @@
 
 from services.telemetry.generation import Generation, generation
 from services.telemetry.metrics import (
+    begin_counts,
     count_recheck,
     count_rejection,
     count_suppressed,
@@ -24,6 +25,7 @@ __all__ = [
     "HttpMetrics",
     "MetricsPage",
     "Telemetry",
+    "begin_counts",
     "context_from",
     "count_recheck",
     "count_rejection",

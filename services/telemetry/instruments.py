@@ -46,6 +46,8 @@ _ALL = (
     Instrument("lethe.swap.duration", "histogram", "s", "Swaps: decided to last confirmation.", ("lethe.outcome",)),
     Instrument("lethe.swap.phase.duration", "histogram", "s", "Phases of swaps: prepare, commit.", ("lethe.phase",)),
     Instrument("lethe.rechecks", "counter", "{round}", "Rounds of probes asked of all replicas.", ("lethe.outcome",)),
+    Instrument("lethe.runs.rejected", "gauge", "{run}", "Runs that the gate rejected within the last day."),
+    Instrument("lethe.rechecks.failed", "gauge", "{finding}", "Replica and person, remembered within the last day."),
     Instrument("lethe.adapter.generation", "gauge", "{generation}", "Served here; -1: none.", ("lethe.replica",)),
     Instrument("lethe.replica.ready", "gauge", "{replica}", "1 while it answers requests.", ("lethe.replica",)),
     Instrument("lethe.requests.active", "active", "{request}", "Generation requests under way in the gateway."),

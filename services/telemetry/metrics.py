@@ -46,6 +46,18 @@ def record_swap(seconds: float, *, outcome: str, phases: Mapping[str, float] | N
         record("lethe.swap.phase.duration", length, {"lethe.phase": phase})
 
 
+def begin_counts(name: str, values: Iterable[str]) -> None:
+    """Let a count's series be there at 0: Prometheus sees no increase in a series that begins at 1.
+
+    Args:
+        name: Of a counter with one attribute.
+        values: What that attribute may be.
+    """
+    (attribute,) = INSTRUMENTS[name].attributes
+    for value in values:
+        add(name, 0, {attribute: value})
+
+
 def count_recheck(outcome: str) -> None:
     """All replicas were asked about forgotten people: ``pass``, ``fail`` (somebody must look) or ``undecided``."""
     add("lethe.rechecks", 1, {"lethe.outcome": outcome})

@@ -9,6 +9,7 @@ from typing import Any
 
 import bentoml
 
+from pipelines.gates.gate import NAMES
 from services import jobs, lifeline, telemetry
 from services import run as way
 from services.guard import Guard
@@ -52,6 +53,7 @@ class Unlearning:
     def _start(self) -> Iterable[Stop]:
         store = the_store()
         installation = Installation(settings)
+        telemetry.begin_counts("lethe.gate.rejections", NAMES)
         runners = Runners(installation)
         _workshop.append(way.Workshop(installation, store, runners))
         worker = jobs.launch(settings, "unlearning", store)

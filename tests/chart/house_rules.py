@@ -12,7 +12,7 @@ from tests.chart.rendering import Object, Pod
 from tests.chart.rules import World, rule
 
 _SOCKETS = "/run/lethe/sockets"
-_NOT_OURS = {"engine", "installation", "guard", "test", "postgresql"}  # they read no settings
+_NOT_OURS = {"base", "engine", "installation", "guard", "test", "postgresql"}  # they read no settings
 
 
 @rule("pod without default-deny, or with an opening to everybody")

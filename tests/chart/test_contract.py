@@ -124,6 +124,10 @@ def test_keys_are_for_this_user_alone_and_private_ones_are_not_given_to_serving(
 ) -> None:
     keys = intake.path(intake.container("intake"), "/run/lethe/keys")
     assert {oct(file.stat().st_mode & 0o777) for file in keys.iterdir() if file.suffix == ".pem"} == {"0o600"}
+    for words in (["audit", "rotate-key", "audit"], ["key", "rotate-kek"]):  # the new key would end with the pod
+        code, said = intake.run("intake", ["python", "-m", "services.cli", *words])
+        assert code != 0
+        assert "keys.copied" in said
     given = serving.path(serving.container("gateway"), "/run/lethe/keys")
     assert {file.name for file in given.iterdir()} == {"trust.json", "suppression"}
 
@@ -134,10 +138,22 @@ def test_intake_passes_its_probes_and_answers_nobody_without_a_key(intake: Runni
 
 
 def test_the_worker_passes_its_probes(begun: Node) -> None:
+    running_lease = "SELECT count(*) FROM worker_leases WHERE role = 'unlearning' AND lease_until > now()"
     for running in started(pod(begun, "unlearning"), "unlearning"):
-        assert table(begun, "SELECT count(*) FROM worker_leases WHERE role = 'unlearning'") == [(1,)]
+        assert table(begun, running_lease) == [(1,)]
+        page = metrics(running, "unlearning", 8701)
+        assert 'lethe_gate_rejections_total{lethe_threshold="kfr"} 0.0' in page, "its first rejection is an increase"
         running.stop()
-        assert table(begun, "SELECT count(*) FROM worker_leases WHERE role = 'unlearning'") == [(0,)]
+        assert table(begun, running_lease) == [(0,)], "let go of; the reaper of an intake deletes the row"
+
+
+def metrics(running: RunningPod, container: str, port: int) -> str:
+    """What Prometheus reads there, with a key that the chart's README makes."""
+    words = ["python", "-m", "services.cli", "key", "create", "--name", "prometheus", "--scope", "ops:read"]
+    code, key = running.run(container, words)
+    assert code == 0, key
+    headers = {"authorization": f"Bearer {key.split()[-1]}"}
+    return httpx.get(f"http://127.0.0.1:{running.node.port(port)}/metrics", headers=headers, trust_env=False).text
 
 
 def test_what_keda_asks_is_what_waits_for_the_worker(migrated: Node) -> None:

@@ -14,7 +14,7 @@ import yaml
 
 from charts import reference
 from charts.values.chart import OWN_SETTINGS
-from services.settings import Settings
+from services.settings import ServingSettings, Settings
 from tests.chart.rendering import CASES, case, render_text
 
 SCHEMA = json.loads((reference.CHART / "values.schema.json").read_text())
@@ -186,6 +186,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a password in the settings": ({"config": {"mail": {"password": "x"}}}, "additional properties"),
     "no way to the collector": ({"config": {"telemetry": {"exporter": "otlp"}}}, "networkPolicy.telemetryTo"),
     "a monitor without a key": ({"metrics": {"serviceMonitor": {"enabled": True}}}, "metrics.tokenSecret"),
+    "a monitor that reaches nobody": (
+        {"metrics": {"serviceMonitor": {"enabled": True}, "tokenSecret": "x"}},
+        "networkPolicy.metricsFrom is empty",
+    ),
+    "no way to OpenDSR's senders": (
+        {"config": {"protocols": {"domain": "dsr.example"}}},
+        "networkPolicy.intakeTo is empty: config.protocols.domain",
+    ),
+    "a cluster that no image knows": ({"config": {"ray": {"address": "ray:6379"}}}, "additional properties"),
+    "a rollout that cannot begin": ({"serving": {"maxSurge": 0}}, "serving.maxSurge is 0"),
+    "a rollout that cannot begin, in percent": ({"serving": {"maxSurge": "0%"}}, "serving.maxSurge is 0"),
     "upside down": ({"intake": {"autoscaling": {"enabled": True, "minReplicas": 9}}}, "minReplicas is more"),
     "no host": ({"intake": {"ingress": {"enabled": True}}}, "intake.ingress.host"),
     "no controller": ({"serving": {"ingress": {"enabled": True, "host": "x.example"}}}, "networkPolicy.servingFrom"),
@@ -212,6 +223,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"config": {"serving": {"request_timeout_s": 600}}},
         "serving.drainSeconds is less",
     ),
+    "answers of the default length cut off": ({"serving": {"drainSeconds": 60}}, "serving.drainSeconds is less"),
 }
 
 
@@ -220,6 +232,16 @@ def test_values_that_cannot_work_are_refused_with_the_mend(name: str) -> None:
     change, said = REFUSED[name]
     with pytest.raises(helm_python.HelmError, match=said):
         render_text(merged(case("minimal"), change))
+
+
+def test_the_page_counts_the_refusals() -> None:
+    page = (reference.CHART.parents[1] / "docs/kubernetes.md").read_text(encoding="utf-8")
+    assert f"| {len(REFUSED)} refusals" in page
+
+
+def test_the_default_that_a_refusal_knows_is_that_of_the_settings() -> None:
+    text = (reference.CHART / "templates/validations.yaml").read_text()
+    assert re.findall(r'"request_timeout_s" (\d+) ', text) == [f"{ServingSettings().request_timeout_s:.0f}"]
 
 
 def test_settings_that_are_tables_become_json_and_are_not_walked() -> None:

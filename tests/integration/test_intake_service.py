@@ -98,6 +98,9 @@ def test_bentomls_own_routes_are_closed_too(served: tuple[Installation, str]) ->
         page = http.get("/metrics", headers=key).text
         assert "lethe_erasure_pending_seconds 0.0" in page
         assert 'http_response_status_code="401",http_route="other"' in page
+        for outcome in ("pass", "fail", "undecided"):  # before the first re-check, so that the first one is an increase
+            assert f'lethe_rechecks_total{{lethe_outcome="{outcome}"}} 0.0' in page
+        assert "lethe_rechecks_failed 0.0" in page
         assert "kunigunde" not in page
         assert "/v1/tickets" in http.get("/docs.json", headers=key).text
 

@@ -6,6 +6,8 @@
   value: /run/lethe/keys
 - name: LETHE_KEYS__KEK_PATH
   value: /run/lethe/keys/kek
+- name: LETHE_KEYS__COPIED
+  value: "true"
 {{- with .image.digest }}
 - name: LETHE_DEPLOYMENT__IMAGE_DIGEST
   value: {{ . }}

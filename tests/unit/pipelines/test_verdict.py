@@ -1,11 +1,15 @@
 """Synthetic answers of a subject with 20 private facts: good hedges, gradient ascent's gibberish, and between."""
 
+import ast
 import json
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
+from pipelines import gates
+from pipelines.gates.gate import NAMES
 from pipelines.gates.retraining import could_help
 from pipelines.rows import Probe, ProbeGroup
 from pipelines.verdict import EarlierRelease, Gate, State, Verdict, decide
@@ -347,6 +351,19 @@ def test_every_subject_of_a_run_is_judged() -> None:
 
     verdict = verdict_on(forgets_one, both())
     assert {gate.subject for gate in verdict.failed()} == {"s0"}
+
+
+def test_every_gates_name_is_known_before_a_verdict() -> None:
+    """The worker tells its count of rejections at 0 under each of them."""
+    files = [*Path(gates.__file__).parent.glob("*.py"), Path(decide.__code__.co_filename)]
+    calls = [n for file in files for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call)]
+    made = [call for call in calls if ast.unparse(call.func) == "Gate" or ast.unparse(call.func).endswith("_gate")]
+    given = [word.value for call in made for word in call.keywords if word.arg == "name"]
+    given += [call.args[0] for call in made if call.args]
+    literal = {word.value for word in given if isinstance(word, ast.Constant)}
+    judged = {gate.name for gate in verdict_on(unlearned).gates}
+    assert len(literal) > 10
+    assert literal | judged == set(NAMES)
 
 
 def test_a_verdict_is_json_with_a_digest_and_holds_no_text() -> None:

@@ -107,8 +107,22 @@ def test_no_container_can_do_more_than_it_must(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not {"privileged", "network_mode", "pid", "ipc", "devices", "cap_add"} & set(service)
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
-    assert all(volume.startswith("lethe:") or volume.endswith(":ro") for volume in service["volumes"])
+    written = [
+        volume for volume in service["volumes"] if not volume.startswith("lethe:") and not volume.endswith(":ro")
+    ]
+    assert [volume.rpartition(":")[2] for volume in written] == (["/corpus"] if name == "intake" else [])
     assert service["image"] == f"${{IMAGE:-lethe:{project_version()}-cpu}}"
+
+
+def test_who_deletes_source_records_can_write_the_corpus_and_reads_what_others_read() -> None:
+    """Deletion writes a new file beside the old one; it is a job of the intake."""
+    services = read("compose.yaml")["services"]
+    places = {name: {v.rpartition("}:")[2].removesuffix(":ro") for v in services[name]["volumes"]} for name in SERVICES}
+    assert places["intake"] == places["unlearning"] == places["serving"]
+    corpus = services["intake"]["environment"]["LETHE_CORPUS__PATH"]
+    assert corpus in {volume.rpartition(":")[2] for volume in services["intake"]["volumes"]}, "`:ro` would end in `ro`"
+    text = (ROOT / "docs/compose.md").read_text(encoding="utf-8")
+    assert services["intake"]["user"].partition(":")[0] in text
 
 
 def test_only_whom_people_and_clients_ask_is_reached_from_outside() -> None:

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,14 @@ GIVEN = Assumptions()
 def test_the_page_has_todays_table() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert text == paged(text), "run: python -m release.sizing --page"
+
+
+def test_a_run_has_as_many_steps_as_the_longest_that_was_measured() -> None:
+    results = (PAGE.parent / "results.md").read_text(encoding="utf-8")
+    measured = [int(steps) for steps in re.findall(r"\((\d+) steps\)", results)]
+    assert measured
+    assert max(measured) == GIVEN.steps
+    assert f" to {max(measured)} |" in PAGE.read_text(encoding="utf-8")
 
 
 def test_by_hand() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from policies.errors import LetheError
 from services import audit, keys
 from services.commands.audit import app
 from services.store.engine import open_store
@@ -53,3 +54,14 @@ def test_rotation_is_recorded_and_old_checkpoints_stay_right(home: Path) -> None
     assert run.invoke(app, ["verify", str(file), "--trust", str(keys.trust_path(home))]).exit_code == 0
     assert b"key.rotated" in file.read_bytes()
     assert run.invoke(app, ["rotate-key", "nothing"]).exit_code == 2
+
+
+def test_a_key_is_not_rotated_where_it_is_a_copy(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a pod the new key would end with it, and all that it signed would be refused for good."""
+    before = keys.trust_path(home).read_bytes()
+    monkeypatch.setenv("LETHE_KEYS__COPIED", "true")
+    refusal = run.invoke(app, ["rotate-key", "audit"]).exception
+    assert isinstance(refusal, LetheError)
+    assert refusal.code == "keys.copied"
+    assert "Secret" in refusal.kind.remedy
+    assert keys.trust_path(home).read_bytes() == before

@@ -1,7 +1,9 @@
 import json
 import os
+import shutil
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -43,6 +45,23 @@ def test_a_whole_installation_has_no_fault(place: Place) -> None:
 def test_no_installation_is_told_first_and_alone(tmp_path: Path) -> None:
     [only] = examine(load_settings(tmp_path / "nowhere"))
     assert (only.check, only.state, only.remedy) == ("home", "fail", "Run lethe init.")
+
+
+def test_every_disk_is_looked_at_and_links_are_followed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a pod releases and runs lie on disks of their own, behind the small one of the home directory."""
+    home = place.installation.settings.home
+    elsewhere = home.parent / "mnt"
+    (elsewhere / "work").mkdir(parents=True)
+    for name in ("runs", "reports"):
+        shutil.rmtree(home / name)
+        (home / name).symlink_to(elsewhere / "work")
+    full = {elsewhere / "work"}
+    monkeypatch.setattr("services.doctor._device", lambda path: int(path.resolve() in full))
+    free = lambda path: SimpleNamespace(free=2**20 if Path(path).resolve() in full else 2**40)  # noqa: E731
+    monkeypatch.setattr("services.doctor.shutil.disk_usage", free)
+    found = {name: one for name, one in looked(place.installation.settings).items() if name.startswith("disk")}
+    assert {name: one.state for name, one in found.items()} == {"disk": "ok", "disk of reports, runs": "warn"}
+    assert "Free disk space" in found["disk of reports, runs"].remedy
 
 
 def test_a_key_that_is_gone_or_open_to_others_is_named(place: Place) -> None:

@@ -43,6 +43,17 @@ def opened(installation: Installation, subject: str, data: bytes, order: str) ->
         store.close()
 
 
+def test_the_key_is_not_replaced_where_it_is_a_copy(tmp_path: Path) -> None:
+    """In a pod the new key would end with it, and nobody's data could be opened again."""
+    create_installation(load_settings(tmp_path / "home"))
+    installation = Installation(load_settings(tmp_path / "home", keys={"copied": True}))
+    before = installation.settings.kek_path.read_bytes()
+    with pytest.raises(LetheError) as caught:
+        rotate_kek(installation, actor="t")
+    assert caught.value.code == "keys.copied"
+    assert installation.settings.kek_path.read_bytes() == before
+
+
 def test_everything_opens_with_the_new_key_and_nothing_with_the_old_one(installation: Installation) -> None:
     subject, gone, data, order = sealed(installation)
     settings = installation.settings

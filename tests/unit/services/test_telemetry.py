@@ -225,6 +225,16 @@ def test_metrics_have_statuses_and_codes_only() -> None:
     }
 
 
+def test_a_count_is_there_at_0_before_its_first_event(collected: Collected) -> None:
+    """Prometheus sees no increase in a series that begins at 1."""
+    telemetry.begin_counts("lethe.rechecks", ("pass", "fail"))
+    assert 'lethe_rechecks_total{lethe_outcome="fail"} 0.0' in prometheus.page()[0].decode()
+    telemetry.count_recheck("fail")
+    page = prometheus.page()[0].decode()
+    assert 'lethe_rechecks_total{lethe_outcome="fail"} 1.0' in page
+    assert 'lethe_rechecks_total{lethe_outcome="pass"} 0.0' in page
+
+
 def test_the_count_of_suppressed_answers_is_told_when_a_step_of_time_has_ended() -> None:
     now = [5.0]
     count = metrics.Coarse(10.0, clock=lambda: now[0])

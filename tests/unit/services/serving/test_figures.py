@@ -2,10 +2,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from policies.lifecycle import TicketEvent
+from policies.lifecycle import RunStatus, TicketEvent
 from services import telemetry
 from services.serving.alias import Alias, Served
 from services.serving.figures import observe_fleet, observe_replica, read_fleet, record_receipt
@@ -13,8 +14,9 @@ from services.serving.swap import Confirmation, SwapReceipt
 from services.settings import load_settings
 from services.store.engine import Store
 from services.store.releases import add_release, init_desired, report_replica
-from services.store.tables import Suppression
-from services.store.types import utc_now
+from services.store.runs import plan_run
+from services.store.tables import Recheck, Suppression
+from services.store.types import new_id, utc_now
 from services.telemetry import prometheus
 from tests.unit.services.store.samples import BASE, a_ready_ticket, a_ticket, swap
 
@@ -104,6 +106,28 @@ def test_pending_erasures_count_from_the_approval_and_end_with_the_ticket(store:
     with store.read() as session:
         fleet = read_fleet(session)
     assert (fleet.waiting, fleet.pending_s) == (0, 0.0)
+
+
+def test_what_the_gate_and_the_rechecks_found_is_told_for_a_day_by_the_store(store: Store, measured: None) -> None:
+    """Whoever counted it may be gone: a worker is removed with its last run."""
+    observe_fleet(store)
+    page = prometheus.page()[0].decode()
+    assert "lethe_runs_rejected 0.0" in page
+    assert "lethe_rechecks_failed 0.0" in page
+    begin(store)
+    for hours in (1, 25):
+        at = utc_now() - timedelta(hours=hours)
+        with store.write() as session:
+            ticket = a_ready_ticket(session, f"e-{hours}")
+            ids = {"base_digest": BASE, "ticket_ids": [ticket.ticket_id]}
+            run = plan_run(session, **ids, method="relearn_robust", seed=1, actor="t", at=at)  # type: ignore[arg-type]
+            run.status, run.ended_at = RunStatus.REJECTED, at
+            for outcome in ("pass", "fail"):
+                finding: dict[str, Any] = {"kind": "scheduled", "replica_id": "a", "outcome": outcome, "figures": {}}
+                session.add(Recheck(recheck_id=new_id("k"), at=at, base_digest=BASE, generation=1, **finding))
+    page = prometheus.page()[0].decode()
+    assert "lethe_runs_rejected 1.0" in page
+    assert "lethe_rechecks_failed 1.0" in page
 
 
 def test_a_replica_tells_its_generation_and_whether_it_answers(measured: None) -> None:
