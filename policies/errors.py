@@ -368,6 +368,9 @@ ERRORS: dict[str, ErrorKind] = {
     "ticket.approver_refused": ErrorKind(403, "Use a key whose role the pack names (lethe key create --role)."),
     "ticket.changed": ErrorKind(409, "Somebody else changed the ticket first: read it again and retry."),
     "ticket.conflict": ErrorKind(409, "This id was used for another request: send a new id, or the same body."),
+    "ticket.person_held": ErrorKind(
+        409, "Wait, or release the hold on the person's other ticket (lethe ticket release-hold), then approve again."
+    ),
     "ticket.not_found": ErrorKind(404, "See lethe ticket list for the ids."),
     "batch.malformed": ErrorKind(
         422, "Correct the row that the message names and send the file again: what was filed is not filed twice."

@@ -18,6 +18,7 @@ from services import after_swap, jobs, planning, publication, release_ops, reten
 from services.callbacks.deliver import deliver
 from services.deletion import work as deletion
 from services.installation import Installation
+from services.intake import lookup
 from services.outage import Outage
 from services.people import closing, sending, telling
 from services.run_end import end_run
@@ -138,7 +139,7 @@ class Control:
         with self._store.read() as session:
             approved = [
                 ticket
-                for ticket in list_tickets(session, statuses=[TicketStatus.APPROVED])
+                for ticket in list_tickets(session, statuses=[TicketStatus.APPROVED], held=False)
                 if not suppression.pending(session, ticket.ticket_id, enabled=enabled)
             ]
             orders = [order.order_id for order in release_ops.open_orders(session)]
@@ -267,6 +268,8 @@ def start(settings: Settings, store: Store) -> tuple[Control, Callable[[], None]
     """
     installation = Installation(settings)
     _desk.append((installation, store))
+    with store.write() as session:
+        lookup.fill_in(session)
     worker = jobs.launch(settings, "intake", store)
     keep_statements(installation, store)
     control = Control(installation, store)

@@ -30,13 +30,13 @@ def plan(installation: Installation, store: Store) -> str | None:
     """
     rules = _batch_rules(installation.settings)
     with store.read() as session:  # most looks end here, and hold up nobody who writes
-        if _free(session) is None or not list_tickets(session, statuses=[TicketStatus.READY], limit=1):
+        if _free(session) is None or not list_tickets(session, statuses=[TicketStatus.READY], held=False, limit=1):
             return None
     with store.write() as session:
         desired = _free(session)
         if desired is None:
             return None
-        found = {one.ticket_id: one for one in list_tickets(session, statuses=[TicketStatus.READY], limit=_QUEUE)}
+        found = {one.ticket_id: one for one in _ready(session)}
         waiting = [
             Waiting(ticket_id=one.ticket_id, since=one.approved_at or one.received_at, due=one.due_at)
             for one in found.values()
@@ -58,6 +58,11 @@ def plan(installation: Installation, store: Store) -> str | None:
         for ticket in together:
             transition_ticket(session, ticket.ticket_id, TicketEvent.RUN_STARTED, actor=ACTOR)
         return run.run_id
+
+
+def _ready(session: Session) -> list[Ticket]:
+    """Those that wait for a run and may have one; whose person is held would hold up everybody else's."""
+    return list_tickets(session, statuses=[TicketStatus.READY], held=False, limit=_QUEUE)
 
 
 def _free(session: Session) -> DesiredState | None:

@@ -1,14 +1,24 @@
 """Finding a person's tickets again: hashes of identifiers under the installation's key, never the identifiers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session, aliased
 
-from policies.identifiers import normalise_address, normalise_email, normalise_id, normalise_name, normalise_phone
-from policies.ticket import Identifier
+from policies.hashed_identifiers import digest, spellings
+from policies.identifiers import (
+    Kind,
+    normalise_address,
+    normalise_email,
+    normalise_id,
+    normalise_name,
+    normalise_phone,
+)
+from policies.lifecycle import CLOSED_TICKET
+from policies.ticket import HASH_LENGTHS, HASHED_KINDS, Identifier
 from services import sealing
-from services.store.tables import LookupHash, Ticket
+from services.request import request_of
+from services.store.tables import LookupHash, SealedIdentity, Ticket
 
 _NORMALISE: dict[str, Callable[[str], str | None]] = {
     "email": normalise_email,
@@ -20,7 +30,10 @@ _NORMALISE: dict[str, Callable[[str], str | None]] = {
 
 
 def lookup_hashes(ring: sealing.KeyRing, subject: Sequence[Identifier]) -> set[tuple[str, str]]:
-    """(kind, hash) of every identifier, in the form in which they are compared."""
+    """(kind, hash) of every identifier, in the form in which they are compared.
+
+    A raw one has those of its digests too: a ticket of a hashed list is found to be the same person's.
+    """
     found: set[tuple[str, str]] = set()
     for identifier in subject:
         if identifier.form != "raw":
@@ -28,18 +41,35 @@ def lookup_hashes(ring: sealing.KeyRing, subject: Sequence[Identifier]) -> set[t
             found.add((kind, ring.lookup_hash(kind, value)))
         elif value := _NORMALISE[identifier.kind](identifier.value) or "":
             found.add((identifier.kind, ring.lookup_hash(identifier.kind, value)))
+            found.update((kind, ring.lookup_hash(kind, text)) for kind, text in _digests(identifier.kind, value))
     return found
 
 
-def possible_duplicates(session: Session, ticket: Ticket) -> list[str]:
-    """Other tickets that share an identifier: perhaps the same person, perhaps a household. A person looks."""
-    mine = select(LookupHash.kind, LookupHash.hash).where(LookupHash.subject_ref == ticket.subject_ref).subquery()
+def _digests(kind: str, value: str) -> Iterator[tuple[str, str]]:
+    """What a ticket would hold that gives this identifier as a digest, so that both are found to be one person's."""
+    if kind in HASHED_KINDS:
+        for text in dict.fromkeys(spellings(Kind(kind), value, "US")):
+            for form in HASH_LENGTHS:
+                yield f"{kind}.{form}", digest(form, text)
+
+
+def fill_in(session: Session) -> int:
+    """Give the open tickets of an earlier version, which lack the hashes of digests, theirs; how many lacked them.
+
+    Closed ones cannot be given any: their raw identity is gone.
+    """
+    digests = aliased(LookupHash)
+    has = digests.subject_ref == LookupHash.subject_ref, digests.kind == LookupHash.kind + ".sha256"
+    lacking = select(LookupHash.subject_ref).where(LookupHash.kind.in_(HASHED_KINDS), ~exists().where(*has))
     query = (
-        select(Ticket.ticket_id)
-        .join(LookupHash, LookupHash.subject_ref == Ticket.subject_ref)
-        .join(mine, (mine.c.kind == LookupHash.kind) & (mine.c.hash == LookupHash.hash))
-        .where(Ticket.ticket_id != ticket.ticket_id)
-        .distinct()
-        .order_by(Ticket.ticket_id)
+        select(Ticket)
+        .join(SealedIdentity, SealedIdentity.subject_ref == Ticket.subject_ref)
+        .where(Ticket.status.not_in(CLOSED_TICKET), Ticket.subject_ref.in_(lacking))
     )
-    return list(session.scalars(query))
+    tickets = list(session.scalars(query))
+    for ticket in tickets:
+        mine = select(LookupHash.kind, LookupHash.hash).where(LookupHash.subject_ref == ticket.subject_ref)
+        known = {(kind, found) for kind, found in session.execute(mine)}
+        for kind, found in lookup_hashes(sealing.ring_of(session), request_of(session, ticket).subject) - known:
+            session.add(LookupHash(kind=kind, hash=found, subject_ref=ticket.subject_ref))
+    return len(tickets)

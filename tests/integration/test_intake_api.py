@@ -240,6 +240,11 @@ def test_deny_hold_release_and_cancel(api: Api) -> None:
     assert api.post(f"/{held}/cancel", {"reason": "withdrawn by phone"}).json()["status"] == "cancelled"
     known = api.file("known-hold", legal_hold=True)
     assert api.status(known) == "on_hold"
+    assert code(api.post(f"/{api.file('of-the-same-person')}/approve")) == (409, "ticket.person_held")
+    api.post(f"/{known}/deny", {"reason": "legal claims"})
+    assert "release_hold" in api.get(f"/{known}").json()["allowed_events"]
+    assert api.post(f"/{known}/release-hold").json()["status"] == "denied"
+    assert api.get(f"/{known}").json()["allowed_events"] == []
 
 
 def test_the_view_tells_suppression_by_its_own_name(api: Api) -> None:
@@ -316,6 +321,7 @@ def test_a_hold_asks_the_run_to_stop_and_retry_puts_a_failed_ticket_back(api: Ap
     assert api.post(f"/{ticket_id}/hold", {"reason": "claim"}).json()["status"] == "on_hold"
     with api.store.read() as session:
         assert session.get_one(Run, run.run_id).cancel_requested
+    assert api.post(f"/{ticket_id}/release-hold").json()["status"] == "awaiting_approval"
     failed = _ready(api, "failing")
     _run(api, failed)
     with api.store.write() as session:
@@ -351,6 +357,7 @@ def test_identity_is_shown_only_to_those_who_may_see_it(api: Api) -> None:
     assert {"kind": "email", "value": EMAIL} in seen
     told = api.get(f"/{ticket_id}/events", who=api.seer, identity=True).json()
     assert told[-1]["reason"] == "Mara Canary sued us"
+    api.post(f"/{ticket_id}/release-hold")
 
 
 def test_tickets_that_share_an_identifier_are_pointed_out(api: Api) -> None:
