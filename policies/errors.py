@@ -313,6 +313,13 @@ ERRORS: dict[str, ErrorKind] = {
     "deletion.not_found": ErrorKind(
         404, "Nothing is to be deleted for this ticket: its swap is not confirmed, or mode is off."
     ),
+    "deletion.other_rows": ErrorKind(
+        409,
+        "Name an id_column that tells ids apart as the corpus does: same spelling, no collation, no numbers for text.",
+    ),
+    "deletion.others_changed": ErrorKind(
+        409, "Nothing to do if somebody else writes to the source; if nobody does, look what else changed in it."
+    ),
     "deletion.refused": ErrorKind(
         409, "Remove what still holds the rows (a foreign key, a second name), then run it again."
     ),
