@@ -79,10 +79,10 @@ def _look_up(installation: Installation, store: Store, ticket_id: str) -> str:
         reviews = {row.record_id: row.decision for row in _reviews(session, ticket_id)}
         key = sealing.ring_of(session).digest
     with open_index(installation, store) as index:
-        known = resolve(request.subject, index.keys(), index.region)
-        if not known:  # digests only, and nobody in the corpus has them
+        known = as_known(request, index)
+        if known is None:
             return _ended(store, ticket_id, version, TicketEvent.NOTHING_FOUND, "forget_set.empty")
-        request = request.model_copy(update={"subject": known})
+        request = known
         subject = find_subject(identifiers_of(request), index)
         matches = subject.matches
         reviews = _that_count(reviews, matches, index)
@@ -192,6 +192,12 @@ def subject_set(session: Session, ticket: Ticket) -> SubjectSet:
 
 def _reviews(session: Session, ticket_id: str) -> list[MatchReview]:
     return list(session.scalars(select(MatchReview).where(MatchReview.ticket_id == ticket_id)))
+
+
+def as_known(request: TicketRequest, index: SubjectIndex) -> TicketRequest | None:
+    """A request with what the corpus holds for its digests; None: digests only, and nobody in the corpus has them."""
+    known = resolve(request.subject, index.keys(), index.region)
+    return request.model_copy(update={"subject": known}) if known else None
 
 
 def identifiers_of(request: TicketRequest) -> Identifiers:

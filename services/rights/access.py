@@ -17,7 +17,6 @@ from pipelines.augment.probes import probes_from_records
 from pipelines.corpus.index import SubjectIndex
 from pipelines.rows import Probe, ProbeGroup
 from policies.errors import LetheError
-from policies.hashed_identifiers import resolve
 from policies.subjects import Level, find_subject
 from policies.ticket import TicketRequest
 from services import audit, keys, sealed_items
@@ -33,7 +32,7 @@ from services.store.releases import list_desired, live_replicas
 from services.store.tables import MatchReview, SealedIdentity, Ticket
 from services.store.tickets import get_ticket
 from services.store.types import utc_now
-from services.ticket import identifiers_of
+from services.ticket import as_known, identifiers_of
 from services.unlearning.material import probe_of
 
 FORMAT = "lethe.access/1"
@@ -154,10 +153,10 @@ def _probes(installation: Installation, store: Store, ticket: Ticket) -> Sequenc
 def _from_records(
     ticket: Ticket, request: TicketRequest, reviews: Mapping[str, str | None], index: SubjectIndex
 ) -> Sequence[Probe]:
-    known = resolve(request.subject, index.keys(), index.region)  # digests of a list, where the corpus knows them
-    if not known:
+    known = as_known(request, index)
+    if known is None:
         return ()
-    request = request.model_copy(update={"subject": known})
+    request = known
     subject = find_subject(identifiers_of(request), index)
     certain = [
         match.record_id
