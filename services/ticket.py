@@ -83,7 +83,7 @@ def _look_up(installation: Installation, store: Store, ticket_id: str) -> str:
         if known is None:
             return _ended(store, ticket_id, version, TicketEvent.NOTHING_FOUND, "forget_set.empty")
         request = known
-        subject = find_subject(identifiers_of(request), index)
+        subject = find_subject(identifiers_of(request, index.region), index)
         matches = subject.matches
         reviews = _that_count(reviews, matches, index)
         names = _spelt_names(request, subject, index)
@@ -200,8 +200,8 @@ def as_known(request: TicketRequest, index: SubjectIndex) -> TicketRequest | Non
     return request.model_copy(update={"subject": known}) if known else None
 
 
-def identifiers_of(request: TicketRequest) -> Identifiers:
-    """What a request says of its subject, as the index is asked for it."""
+def identifiers_of(request: TicketRequest, region: str) -> Identifiers:
+    """What a request says of its subject, as the index of a region is asked for it."""
     values: dict[str, list[str]] = {kind: [] for kind in ("name", "email", "phone", "id", "address")}
     for identifier in request.subject:
         if identifier.form == "raw":
@@ -212,6 +212,7 @@ def identifiers_of(request: TicketRequest) -> Identifiers:
         phones=tuple(values["phone"]),
         ids=tuple(values["id"]),
         addresses=tuple(values["address"]),
+        region=region,
     )
 
 

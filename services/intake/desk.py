@@ -173,7 +173,7 @@ class Desk(Findings):
     ) -> Ticket:
         subject_ref = sealing.new_subject(session, at=now)
         keep_request(session, subject_ref, request, at=now)
-        for kind, found in lookup_hashes(sealing.ring_of(session), request.subject):
+        for kind, found in lookup_hashes(session, request.subject):
             session.add(LookupHash(kind=kind, hash=found, subject_ref=subject_ref))
         return add_ticket(
             session,

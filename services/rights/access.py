@@ -157,7 +157,7 @@ def _from_records(
     if known is None:
         return ()
     request = known
-    subject = find_subject(identifiers_of(request), index)
+    subject = find_subject(identifiers_of(request, index.region), index)
     certain = [
         match.record_id
         for match in subject.matches

@@ -13,7 +13,6 @@ from starlette.responses import RedirectResponse, Response
 from policies.errors import LetheError
 from policies.lifecycle import CLOSED_TICKET
 from policies.ticket import Identifier
-from services import sealing
 from services.auth import requires
 from services.console import words
 from services.console.door import PREFIX
@@ -89,7 +88,7 @@ def _found(console: Console, request: Request, tickets: list[Ticket], otherwise:
 
 
 def _with(session: Session, identifier: Identifier) -> list[Ticket]:
-    hashes = lookup_hashes(sealing.ring_of(session), [identifier])
+    hashes = lookup_hashes(session, [identifier])
     kinds, found = {kind for kind, _ in hashes}, {one for _, one in hashes}
     known = select(LookupHash.subject_ref).where(LookupHash.kind.in_(kinds), LookupHash.hash.in_(found))
     query = select(Ticket).where(Ticket.subject_ref.in_(known))

@@ -96,7 +96,7 @@ def _page(console: Console, request: Request, ticket_id: str, error: LetheError 
     shown = {row.record_id: row.reason for row in waiting[:_PAGE]}
     with open_index(Installation(console.settings), console.store()) as index:
         known = as_known(asked, index)
-        subject = None if known is None else find_subject(identifiers_of(known), index)
+        subject = None if known is None else find_subject(identifiers_of(known, index.region), index)
         sure = index.records(subject.of(Level.CERTAIN)[:_SURE]) if subject else []
         records = index.records(shown)
     names = (subject and subject.names) or tuple(normalise_name(i.value) for i in asked.subject if i.kind == "name")
