@@ -378,6 +378,9 @@ ERRORS: dict[str, ErrorKind] = {
     "ticket.person_held": ErrorKind(
         409, "Wait, or release the hold on the person's other ticket (lethe ticket release-hold), then approve again."
     ),
+    "ticket.unknown_base": ErrorKind(
+        422, "Name the base as the installation does (base.names), or file the ticket where its base is."
+    ),
     "ticket.not_found": ErrorKind(404, "See lethe ticket list for the ids."),
     "batch.malformed": ErrorKind(
         422, "Correct the row that the message names and send the file again: what was filed is not filed twice."

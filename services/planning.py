@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from policies.batching import BatchRules, RunCost, Waiting, plan_batch
@@ -11,6 +10,7 @@ from policies.lifecycle import OPEN_RUN, RunStatus, TicketEvent, TicketStatus
 from services.installation import Installation
 from services.settings import Settings
 from services.store.engine import Store
+from services.store.releases import list_served
 from services.store.runs import list_runs, plan_run, runs_of
 from services.store.tables import DesiredState, Ticket
 from services.store.tickets import list_tickets, transition_ticket
@@ -67,7 +67,7 @@ def _ready(session: Session) -> list[Ticket]:
 
 def _free(session: Session) -> DesiredState | None:
     """The base that is served, unless a run of it is under way."""
-    desired: DesiredState | None = session.scalar(select(DesiredState))
+    desired = next(iter(list_served(session)), None)
     if desired is None or list_runs(session, statuses=OPEN_RUN, base_digest=desired.base_digest):
         return None
     return desired

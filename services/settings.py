@@ -300,6 +300,10 @@ class BaseModelSettings(_Group):
     """The model that learned the people."""
 
     path: str = Field("", description="Hugging Face directory; empty: the newest in HOME/bases.")
+    names: list[str] = Field(
+        default_factory=list,
+        description="What tickets call it (their `base`); a ticket that names another one is refused. Empty: any name.",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bf16 on a GPU.")
 
 

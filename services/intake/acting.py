@@ -31,6 +31,7 @@ class Acting:
         packs: Of the installation.
         zone: The controller's time zone; empty: that of the pack.
         suppress: The setting ``serving.suppression``.
+        bases: The setting ``base.names``; empty: a ticket may name any base.
         on_change: Told (ticket id, status) after every commit; must not raise.
         clock: The present moment.
     """
@@ -42,12 +43,14 @@ class Acting:
         *,
         zone: str = "",
         suppress: bool = True,
+        bases: Collection[str] = (),
         on_change: Changed | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.store = store
         self.packs = packs
         self._suppress = suppress
+        self._bases = bases
         self._deciding = Deciding(packs, zone)
         self._on_change = on_change
         self._clock = clock

@@ -65,7 +65,7 @@ class Desk(Findings):
 
         Raises:
             LetheError: ``ticket.unreadable``, ``ticket.malformed``, ``ticket.conflict`` (same id, other body),
-                ``policy.unknown_regime``, ``policy.unknown_ground``.
+                ``policy.unknown_regime``, ``policy.unknown_ground``, ``ticket.unknown_base``.
         """
         now = self._clock()
         request = parse_ticket(body, now=now, regimes=self.packs.regimes())
@@ -79,6 +79,8 @@ class Desk(Findings):
                 if known.body_digest != digest:
                     raise LetheError("ticket.conflict", "This id was filed before, with another body.")
                 return known, False
+            if self._bases and request.base not in self._bases:
+                raise LetheError("ticket.unknown_base", "This installation has another base.", (*self._bases,))
             ticket = self._store(session, request, digest, who, trace_id, now)
             if beside is not None:
                 beside(session, ticket)

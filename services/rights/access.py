@@ -28,7 +28,7 @@ from services.rechecks.replica import Asked, Asker
 from services.request import request_of
 from services.store import suppressions
 from services.store.engine import Store
-from services.store.releases import list_desired, live_replicas
+from services.store.releases import list_served, live_replicas
 from services.store.tables import MatchReview, SealedIdentity, Ticket
 from services.store.tickets import get_ticket
 from services.store.types import utc_now
@@ -170,7 +170,7 @@ def _from_records(
 
 
 def _replica(session: Session) -> tuple[Asked, str, str]:
-    for state in list_desired(session):
+    for state in list_served(session):
         for replica in live_replicas(session, state.base_digest):
             if replica.address:
                 asked = Asked(replica_id=replica.replica_id, address=replica.address, generation=state.generation)

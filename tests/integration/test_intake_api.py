@@ -99,6 +99,16 @@ def _at_the_same_moment(api: Api) -> None:
     api.changes.clear()
 
 
+def test_a_base_that_the_installation_does_not_know_is_refused(api: Api) -> None:
+    filed = api.post("", body("base-1", base="of-before"))
+    assert filed.status_code == 201, "any name where the settings give none, also before there is a base"
+    base = api.settings.base.model_copy(update={"names": ["demo", "demo-2"]})
+    strict = Api(api.settings.model_copy(update={"base": base}), api.store)
+    assert code(strict.post("", body("base-2", base="no-such-base"))) == (422, "ticket.unknown_base")
+    assert strict.post("", body("base-2", base="demo-2")).status_code == 201
+    assert strict.post("", body("base-1", base="of-before")).status_code == 200, "what was filed was filed"
+
+
 def test_a_ticket_goes_from_filing_to_approval(api: Api) -> None:
     filed = api.post("", body("way-1", identity=None), who=api.sender)
     assert filed.status_code == 201

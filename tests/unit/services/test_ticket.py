@@ -16,6 +16,7 @@ from policies.errors import LetheError
 from policies.lifecycle import CLOSED_RUN, RunEvent, TicketStatus
 from policies.subjects import SubjectMatches, find_subject
 from services import planning, ticket
+from services.store.releases import add_release, init_desired, report_replica
 from services.store.runs import list_runs, transition_run
 from services.store.tables import AuditEntryRow, ForgetSet, MatchReview
 from services.store.tickets import get_ticket, history
@@ -233,6 +234,19 @@ def test_a_ticket_whose_run_came_to_nothing_goes_alone_and_with_another_seed(pla
 
 def test_without_tickets_or_without_a_release_there_is_no_run(place: Place) -> None:
     assert planning.plan(place.installation, place.store) is None
+
+
+def test_a_run_is_of_the_base_that_is_served_and_not_of_another_lineage(place: Place) -> None:
+    for base, digest in (("z" * 64, "1" * 64), ("a" * 64, "2" * 64)):
+        with place.store.write() as session:
+            release = add_release(
+                session, digest=digest, base_digest=base, path="", watermark=(), verdict={}, actor="system:test"
+            )
+            init_desired(session, release, actor="system:test")
+    with place.store.write() as session:
+        said: dict[str, Any] = {"state": "serving", "generation": 0, "release_digest": "1" * 64, "lease_s": 60}
+        report_replica(session, "r-1", base_digest="z" * 64, **said)
+    assert place.run(place.planned()).base_digest == "z" * 64
 
 
 def test_approved_tickets_wait_for_others_for_the_batch_window(make_place: Callable[..., Place]) -> None:
