@@ -323,6 +323,13 @@ ERRORS: dict[str, ErrorKind] = {
     "deletion.not_found": ErrorKind(
         404, "Nothing is to be deleted for this ticket: its swap is not confirmed, or mode is off."
     ),
+    "deletion.other_rows": ErrorKind(
+        409,
+        "Name an id_column that tells ids apart as the corpus does: same spelling, no collation, no numbers for text.",
+    ),
+    "deletion.others_changed": ErrorKind(
+        409, "Nothing to do if somebody else writes to the source; if nobody does, look what else changed in it."
+    ),
     "deletion.refused": ErrorKind(
         409, "Remove what still holds the rows (a foreign key, a second name), then run it again."
     ),
@@ -380,6 +387,12 @@ ERRORS: dict[str, ErrorKind] = {
     ),
     "ticket.changed": ErrorKind(409, "Somebody else changed the ticket first: read it again and retry."),
     "ticket.conflict": ErrorKind(409, "This id was used for another request: send a new id, or the same body."),
+    "ticket.person_held": ErrorKind(
+        409, "Wait, or release the hold on the person's other ticket (lethe ticket release-hold), then approve again."
+    ),
+    "ticket.unknown_base": ErrorKind(
+        422, "Name the base as the installation does (base.names), or file the ticket where its base is."
+    ),
     "ticket.not_found": ErrorKind(404, "See lethe ticket list for the ids."),
     "batch.malformed": ErrorKind(
         422, "Correct the row that the message names and send the file again: what was filed is not filed twice."

@@ -47,6 +47,7 @@ def fold(text: str) -> str:
     return "".join(letter for letter in decomposed if not unicodedata.combining(letter)).casefold()
 
 
+REGIONS: frozenset[str] = frozenset(phonenumbers.SUPPORTED_REGIONS)  # whose phone numbers can be told
 _WORD = re.compile(r"[^\W_]+")
 _EMAIL = re.compile(r"[^\s@<>()\[\]{},;:\"'`]+@[^\s@<>()\[\]{},;:\"'`]+\.[^\s@<>()\[\]{},;:\"'`.?!]+")
 _PHONE = re.compile(r"(?<![\w.,@-])(?:\+|\(\+?|00)?\d[\d\s().\-/]{5,}\d(?![\w@]|[.,-]\d)")

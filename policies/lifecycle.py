@@ -110,6 +110,7 @@ class TicketContext:
     approvals_given: int = 0
     approvals_needed: int = 1
     legal_hold: bool = False
+    person_held: bool = False  # this ticket, or another that shares an identifier, stands under a legal hold
     reason_given: bool = False
     ambiguous_open: int = 0
     forget_records: int = 0
@@ -183,7 +184,12 @@ def identity_is_verified(context: TicketContext) -> bool:
 
 
 def no_hold_stands(context: TicketContext) -> bool:
-    """A legal hold blocks the deletion of training data and unlearning alike."""
+    """A legal hold on any ticket of the person blocks the deletion of training data and unlearning alike."""
+    return not context.legal_hold and not context.person_held
+
+
+def its_own_hold_is_over(context: TicketContext) -> bool:
+    """Two holds on one person end one after the other."""
     return not context.legal_hold
 
 
@@ -323,7 +329,7 @@ def _ticket_table() -> TicketTable:
         (s.IN_RUN, e.SWAP_CONFIRMED): to(s.COMPLETED, the_swap_is_committed),
         (s.IN_RUN, e.PROBES_FAILED): to(s.FAILED),
         # Back through the decision: what was true before the hold may not be true after it.
-        (s.ON_HOLD, e.RELEASE_HOLD): to(s.RECEIVED, no_hold_stands),
+        (s.ON_HOLD, e.RELEASE_HOLD): to(s.RECEIVED, its_own_hold_is_over),
     }
     for status in (s.REJECTED, s.QUARANTINED, s.FAILED):
         table[status, e.RETRY] = to(s.READY, sorted_set)
@@ -374,8 +380,7 @@ _ASKS_THE_TICKET_ALONE = frozenset(
     {
         None,
         identity_is_verified,
-        no_hold_stands,
-        identity_and_approvals_are_complete_and_no_hold_stands,
+        its_own_hold_is_over,
         the_identity_is_verified_and_a_reason_is_given,
         a_reason_is_given,
     }
@@ -384,6 +389,6 @@ RUN: Lifecycle[RunStatus, RunEvent, RunContext] = Lifecycle("run", _run_table())
 
 
 def asks_the_ticket_alone(status: TicketStatus, event: TicketEvent) -> bool:
-    """Whether an event is judged by the ticket's own row: nothing of matches, forget set and releases is looked at."""
+    """Whether an event is judged by the ticket's own row: nothing of matches and other tickets is looked at."""
     transition = TICKET.table.get((status, event))
     return transition is None or transition.guard in _ASKS_THE_TICKET_ALONE

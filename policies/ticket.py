@@ -51,6 +51,7 @@ CategoryPattern = Annotated[
 BaseName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 IdentifierKind = Literal["email", "phone", "name", "id", "address"]
 HASH_LENGTHS = {"sha256": 64, "sha1": 40, "md5": 32}
+HASHED_KINDS = ("email", "phone", "id")  # what can come as a digest
 _HEX = re.compile(r"[0-9a-fA-F]+")
 Channel = Literal["api", "opendsr", "webhook", "form", "csv", "email", "letter", "phone", "cli"]
 
@@ -74,7 +75,7 @@ class Identifier(_Strict):
     def _is_a_digest(self) -> Self:
         if self.form == "raw":
             return self
-        if self.kind not in {"email", "phone", "id"}:
+        if self.kind not in HASHED_KINDS:
             raise ValueError("only an email, phone or id can come as a digest")
         if len(self.value) != HASH_LENGTHS[self.form] or not _HEX.fullmatch(self.value):
             raise ValueError(f"a {self.form} digest has {HASH_LENGTHS[self.form]} hexadecimal digits")

@@ -18,6 +18,7 @@ from services import after_swap, jobs, planning, publication, release_ops, reten
 from services.callbacks.deliver import deliver
 from services.deletion import work as deletion
 from services.installation import Installation
+from services.intake import lookup
 from services.intake.desk import Desk
 from services.intake.packs import Packs
 from services.lapse import decide_lapsed
@@ -143,7 +144,7 @@ class Control:
         with self._store.read() as session:
             approved = [
                 ticket
-                for ticket in list_tickets(session, statuses=[TicketStatus.APPROVED])
+                for ticket in list_tickets(session, statuses=[TicketStatus.APPROVED], held=False)
                 if not suppression.pending(session, ticket.ticket_id, enabled=enabled)
             ]
             orders = [order.order_id for order in release_ops.open_orders(session)]
@@ -283,6 +284,8 @@ def start(settings: Settings, store: Store) -> tuple[Control, Callable[[], None]
     """
     installation = Installation(settings)
     _desk.append((installation, store))
+    with store.write() as session:
+        lookup.fill_in(session)
     worker = jobs.launch(settings, "intake", store)
     keep_statements(installation, store)
     control = Control(installation, store)

@@ -39,14 +39,16 @@ def index_path(installation: Installation) -> Path:
 
 
 def open_index(installation: Installation, store: Store) -> SubjectIndex:
-    """The index of the corpus as it is now, built if there is none or the corpus has changed.
+    """The index of the corpus as it is now, built if there is none, or the corpus or its region has changed.
 
     A new index leaves out what was erased before, although the corpus may still hold it.
     """
     corpus = corpus_of(installation)
     path = index_path(installation)
     with _alone(path):
-        return _current(corpus, path) or _build(corpus, path, store, installation.settings.ray.address)
+        region = installation.settings.corpus.region
+        found = _current(corpus, path, region)
+        return found or _build(corpus, path, store, region, installation.settings.ray.address)
 
 
 @contextmanager
@@ -62,26 +64,26 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _current(corpus: Corpus, path: Path) -> SubjectIndex | None:
-    """The index that is there, if it can be read and is of this state of the corpus."""
+def _current(corpus: Corpus, path: Path, region: str) -> SubjectIndex | None:
+    """The index that is there, if it can be read and is of this state of the corpus and this region."""
     try:
         index = SubjectIndex(path)
     except LetheError:  # there is none, or it is cut or of another version: it can be built anew at any time
         return None
     unchanged = corpus.stamp is not None and corpus.stamp == index.meta["stamp"]
-    if unchanged or index.corpus_digest == corpus.digest:
+    if index.region == region and (unchanged or index.corpus_digest == corpus.digest):
         return index
     index.close()
     return None
 
 
-def _build(corpus: Corpus, path: Path, store: Store, address: str) -> SubjectIndex:
+def _build(corpus: Corpus, path: Path, store: Store, region: str, address: str) -> SubjectIndex:
     """A new index, under another name until nothing that was forgotten is in it: a crash must not bring it back."""
     with store.read() as session:
         erased = set(session.scalars(select(ErasedRecord.record_digest)))
         ring = sealing.ring_of(session)
     draft = path.with_name(f"{path.name}.draft")
-    with spread_over(address) as spread, build_index(corpus, draft, spread=spread) as index:
+    with spread_over(address) as spread, build_index(corpus, draft, region=region, spread=spread) as index:
         if erased:
             gone = [r.record_id for r in corpus if ring.keyed_digest(r.record_id.encode()) in erased]
             remove_records(index, gone, index.corpus_digest)

@@ -13,6 +13,7 @@ from typing import IO
 
 from policies.errors import LetheError
 from services import auth, keys, sealing
+from services.region import REGION
 from services.settings import Settings
 from services.store import dialect, migration
 from services.store.engine import Store, open_store
@@ -62,7 +63,9 @@ class Installation:
         Raises:
             LetheError: ``store.missing``, ``store.migration_needed``, ``store.too_new``, ``installation.incomplete``.
         """
-        info = {sealing.KEY_RING: sealing.load_key_ring(self.settings)} if with_keys else {}
+        info: dict[str, object] = {REGION: self.settings.corpus.region}
+        if with_keys:
+            info[sealing.KEY_RING] = sealing.load_key_ring(self.settings)
         return open_store(self.settings.store_url, busy_timeout_s=self.settings.store.busy_timeout_s, info=info)
 
 

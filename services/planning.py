@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from policies.batching import BatchRules, RunCost, Waiting, plan_batch
@@ -11,6 +10,7 @@ from policies.lifecycle import OPEN_RUN, RunStatus, TicketEvent, TicketStatus
 from services.installation import Installation
 from services.settings import Settings
 from services.store.engine import Store
+from services.store.releases import list_served
 from services.store.runs import list_runs, plan_run, runs_of
 from services.store.tables import DesiredState, Ticket
 from services.store.tickets import list_tickets, transition_ticket
@@ -30,13 +30,13 @@ def plan(installation: Installation, store: Store) -> str | None:
     """
     rules = _batch_rules(installation.settings)
     with store.read() as session:  # most looks end here, and hold up nobody who writes
-        if _free(session) is None or not list_tickets(session, statuses=[TicketStatus.READY], limit=1):
+        if _free(session) is None or not list_tickets(session, statuses=[TicketStatus.READY], held=False, limit=1):
             return None
     with store.write() as session:
         desired = _free(session)
         if desired is None:
             return None
-        found = {one.ticket_id: one for one in list_tickets(session, statuses=[TicketStatus.READY], limit=_QUEUE)}
+        found = {one.ticket_id: one for one in _ready(session)}
         waiting = [
             Waiting(ticket_id=one.ticket_id, since=one.approved_at or one.received_at, due=one.due_at)
             for one in found.values()
@@ -60,9 +60,14 @@ def plan(installation: Installation, store: Store) -> str | None:
         return run.run_id
 
 
+def _ready(session: Session) -> list[Ticket]:
+    """Those that wait for a run and may have one; whose person is held would hold up everybody else's."""
+    return list_tickets(session, statuses=[TicketStatus.READY], held=False, limit=_QUEUE)
+
+
 def _free(session: Session) -> DesiredState | None:
     """The base that is served, unless a run of it is under way."""
-    desired: DesiredState | None = session.scalar(select(DesiredState))
+    desired = next(iter(list_served(session)), None)
     if desired is None or list_runs(session, statuses=OPEN_RUN, base_digest=desired.base_digest):
         return None
     return desired

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from policies.errors import LetheError
+from policies.identifiers import REGIONS
 from policies.roles import ROLES
 
 ENV_PREFIX = "LETHE_"
@@ -271,10 +272,21 @@ class CorpusSettings(_Group):
     """The data that the base model was trained on."""
 
     path: str = Field("", description="Directory, file or hub name; no service starts without it.")
+    region: str = Field(
+        "US",
+        description="Country of phone numbers without a country code, as two capital letters (DE, IT, GB); set it"
+        " before the first ticket: what is stored to find a person again is not made anew.",
+    )
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Column names for question, answer, text, id, fact, category, value; unset: recognised.",
     )
+
+    @model_validator(mode="after")
+    def _numbers_of_a_country(self) -> "CorpusSettings":
+        if self.region not in REGIONS:
+            raise ValueError("corpus.region must be a country in two capital letters (ISO 3166), such as DE")
+        return self
 
 
 class RaySettings(_Group):
@@ -291,6 +303,10 @@ class BaseModelSettings(_Group):
     """The model that learned the people."""
 
     path: str = Field("", description="Hugging Face directory; empty: the newest in HOME/bases.")
+    names: list[str] = Field(
+        default_factory=list,
+        description="What tickets call it (their `base`); a ticket that names another one is refused. Empty: any name.",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bf16 on a GPU.")
 
 

@@ -18,6 +18,7 @@ from policies.errors import LetheError
 from policies.lifecycle import CLOSED_TICKET, TicketStatus
 from policies.suppression import Rule, rule_of_request
 from services import audit, sealed_items, sealing
+from services.region import region_of
 from services.request import request_of
 from services.store import suppressions
 from services.store.engine import Store
@@ -81,7 +82,7 @@ def follow(session: Session, ticket: Ticket, *, enabled: bool, actor: str, at: d
 def _rule(session: Session, ticket: Ticket) -> Rule:
     """What is known of the person by now: a rule in force may have been widened already."""
     rows = [row for row in suppressions.active(session, ticket_id=ticket.ticket_id) if _opens(session, row)]
-    return _widest(session, rows) if rows else rule_of_request(request_of(session, ticket))
+    return _widest(session, rows) if rows else rule_of_request(request_of(session, ticket), region=region_of(session))
 
 
 def _wanted(ticket: Ticket) -> list[str]:
@@ -320,7 +321,7 @@ def _remake(session: Session, actor: str) -> None:
 def _made_anew(session: Session, ticket: Ticket) -> Rule:
     if any(item.purpose == sealed_items.SUPPRESSION for item in sealed_items.items_of(session, ticket.ticket_id)):
         return _kept(session, ticket.ticket_id)
-    return rule_of_request(request_of(session, ticket))
+    return rule_of_request(request_of(session, ticket), region=region_of(session))
 
 
 def _opens(session: Session, row: Suppression) -> bool:

@@ -49,7 +49,8 @@ class SubjectSet:
 def look_up(installation: Installation, store: Store, ticket_id: str) -> str:
     """Find an approved ticket's records and settle its forget set; the status that follows.
 
-    Ambiguous matches wait for a person; nothing found is a finding, and closes the ticket.
+    Ambiguous matches wait for a person; nothing found is a finding, and closes the ticket. What was found for a ticket
+    that somebody changed meanwhile is dropped: if it is still approved, that version has a look-up of its own.
 
     Raises:
         LetheError: ``forget_set.whole_corpus``, ``subject.no_identifier`` and what opening the index raises; the ticket
@@ -58,6 +59,9 @@ def look_up(installation: Installation, store: Store, ticket_id: str) -> str:
     try:
         return _look_up(installation, store, ticket_id)
     except LetheError as error:
+        if error.code == "ticket.changed":
+            with store.read() as session:
+                return get_ticket(session, ticket_id).status
         if error.code.partition(".")[0] in _SAID:
             with store.write() as session:
                 get_ticket(session, ticket_id, lock=True).reason_code = error.code
@@ -69,23 +73,24 @@ def _look_up(installation: Installation, store: Store, ticket_id: str) -> str:
         ticket = get_ticket(session, ticket_id)
         if ticket.status != TicketStatus.APPROVED:
             return ticket.status
+        version = ticket.version  # of the decision that the search below is made for
         request = request_of(session, ticket)
         decision = decision_of(ticket)
         reviews = {row.record_id: row.decision for row in _reviews(session, ticket_id)}
         key = sealing.ring_of(session).digest
     with open_index(installation, store) as index:
-        known = resolve(request.subject, index.keys(), index.region)
-        if not known:  # digests only, and nobody in the corpus has them
-            return _ended(store, ticket_id, TicketEvent.NOTHING_FOUND, "forget_set.empty")
-        request = request.model_copy(update={"subject": known})
-        subject = find_subject(identifiers_of(request), index)
+        known = as_known(request, index)
+        if known is None:
+            return _ended(store, ticket_id, version, TicketEvent.NOTHING_FOUND, "forget_set.empty")
+        request = known
+        subject = find_subject(identifiers_of(request, index.region), index)
         matches = subject.matches
         reviews = _that_count(reviews, matches, index)
         names = _spelt_names(request, subject, index)
         patterns = [one.pattern for one in decision.kept_categories]
         ambiguous = [match for match in matches if match.level is Level.AMBIGUOUS and match.record_id not in reviews]
         if ambiguous:
-            return _ask_a_person(store, ticket_id, ambiguous)
+            return _ask_a_person(store, ticket_id, version, ambiguous)
         try:
             found = build_forget_set(
                 matches,
@@ -100,7 +105,7 @@ def _look_up(installation: Installation, store: Store, ticket_id: str) -> str:
             ends = {"forget_set.empty": TicketEvent.NOTHING_FOUND, "forget_set.exempt": TicketEvent.DENY}
             if error.code not in ends:
                 raise
-            return _ended(store, ticket_id, ends[error.code], error.code)
+            return _ended(store, ticket_id, version, ends[error.code], error.code)
         records = index.records(found.forget)
         rule = widen(
             rule_of_request(request, region=index.region),
@@ -114,7 +119,7 @@ def _look_up(installation: Installation, store: Store, ticket_id: str) -> str:
     levels = Counter(match.level.value for match in matches)
     counts |= {f"matches_{level.value}": levels[level.value] for level in Level}
     counts |= {f"{KEPT}{under}": number for under, number in kept.items()}
-    return _settle(store, ticket_id, SubjectSet(names, found), counts, rule)
+    return _settle(store, ticket_id, version, SubjectSet(names, found), counts, rule)
 
 
 def _that_count(reviews: dict[str, str | None], matches: Sequence[Match], index: SubjectIndex) -> dict[str, str | None]:
@@ -126,16 +131,16 @@ def _that_count(reviews: dict[str, str | None], matches: Sequence[Match], index:
     return {one: answer for one, answer in reviews.items() if one not in gone}
 
 
-def _ended(store: Store, ticket_id: str, event: TicketEvent, code: str) -> str:
+def _ended(store: Store, ticket_id: str, version: int, event: TicketEvent, code: str) -> str:
     """Nothing is there, or nothing may be forgotten (a denial, with its code)."""
     with store.write() as session:
-        ticket = transition_ticket(session, ticket_id, event, actor=ACTOR, reason_code=code)
+        ticket = transition_ticket(session, ticket_id, event, actor=ACTOR, reason_code=code, expected_version=version)
         suppression.lift(session, ticket_id, actor=ACTOR, why=ticket.status)
     store.scrub()
     return ticket.status
 
 
-def _ask_a_person(store: Store, ticket_id: str, ambiguous: Sequence[Match]) -> str:
+def _ask_a_person(store: Store, ticket_id: str, version: int, ambiguous: Sequence[Match]) -> str:
     with store.write() as session:
         known = {row.record_id for row in _reviews(session, ticket_id)}
         for match in ambiguous:
@@ -143,10 +148,11 @@ def _ask_a_person(store: Store, ticket_id: str, ambiguous: Sequence[Match]) -> s
                 reason = ",".join(match.reasons)
                 session.add(MatchReview(ticket_id=ticket_id, record_id=match.record_id, reason=reason))
         session.flush()
-        return transition_ticket(session, ticket_id, TicketEvent.MATCHES_AMBIGUOUS, actor=ACTOR).status
+        event = TicketEvent.MATCHES_AMBIGUOUS
+        return transition_ticket(session, ticket_id, event, actor=ACTOR, expected_version=version).status
 
 
-def _settle(store: Store, ticket_id: str, found: SubjectSet, counts: dict[str, int], rule: Rule) -> str:
+def _settle(store: Store, ticket_id: str, version: int, found: SubjectSet, counts: dict[str, int], rule: Rule) -> str:
     plain = {"names": found.names, **found.records.sets(), "corpus_digest": found.records.corpus_digest}
     with store.write() as session:
         ticket = get_ticket(session, ticket_id, lock=True)
@@ -165,7 +171,8 @@ def _settle(store: Store, ticket_id: str, found: SubjectSet, counts: dict[str, i
         session.flush()
         suppression.widen(session, ticket_id, rule, actor=ACTOR)
         facts = {"forget_set": digest, "records": counts["records"]}
-        return transition_ticket(session, ticket_id, TicketEvent.FORGET_SET_FIXED, actor=ACTOR, facts=facts).status
+        event = TicketEvent.FORGET_SET_FIXED
+        return transition_ticket(session, ticket_id, event, actor=ACTOR, facts=facts, expected_version=version).status
 
 
 def subject_set(session: Session, ticket: Ticket) -> SubjectSet:
@@ -187,8 +194,14 @@ def _reviews(session: Session, ticket_id: str) -> list[MatchReview]:
     return list(session.scalars(select(MatchReview).where(MatchReview.ticket_id == ticket_id)))
 
 
-def identifiers_of(request: TicketRequest) -> Identifiers:
-    """What a request says of its subject, as the index is asked for it."""
+def as_known(request: TicketRequest, index: SubjectIndex) -> TicketRequest | None:
+    """A request with what the corpus holds for its digests; None: digests only, and nobody in the corpus has them."""
+    known = resolve(request.subject, index.keys(), index.region)
+    return request.model_copy(update={"subject": known}) if known else None
+
+
+def identifiers_of(request: TicketRequest, region: str) -> Identifiers:
+    """What a request says of its subject, as the index of a region is asked for it."""
     values: dict[str, list[str]] = {kind: [] for kind in ("name", "email", "phone", "id", "address")}
     for identifier in request.subject:
         if identifier.form == "raw":
@@ -199,6 +212,7 @@ def identifiers_of(request: TicketRequest) -> Identifiers:
         phones=tuple(values["phone"]),
         ids=tuple(values["id"]),
         addresses=tuple(values["address"]),
+        region=region,
     )
 
 

@@ -29,7 +29,9 @@ def find(
     name: Annotated[Many, typer.Option(help="Full name: 'Marta Rossi' or 'Rossi, Marta'.")] = None,
     number: Annotated[Many, typer.Option("--id", help="Customer, employee, passport or other number.")] = None,
     address: Annotated[Many, typer.Option(help="Street and number.")] = None,
-    region: Annotated[str, typer.Option(help="Country of phone numbers without a country code.")] = "US",
+    region: Annotated[
+        str, typer.Option(help="Country of phone numbers without a country code; without it, corpus.region.")
+    ] = "",
     show: Annotated[bool, typer.Option("--show", help="Print the records too (personal data).")] = False,
     as_json: Json = False,
 ) -> None:
@@ -42,6 +44,7 @@ def find(
     from services.settings import load_settings
 
     settings = load_settings()
+    region = region or settings.corpus.region
     wanted = Identifiers(
         names=tuple(name or ()),
         emails=tuple(email or ()),

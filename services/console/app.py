@@ -57,6 +57,7 @@ def create_console(
             Packs(settings.policy),
             zone=settings.policy.zone,
             suppress=settings.serving.suppression,
+            bases=settings.base.names,
             on_change=on_change,
             clock=clock,
         )

@@ -48,9 +48,13 @@ class SqlSource:
         with _named(), self._engine.begin() as connection:  # all of them, or none
             table, column = self._reflected(connection)
             ids = _typed(column, sorted(record_ids))
+            wanted = frozenset(record_ids)
             gone = 0
             for start in range(0, len(ids), _BATCH):
-                gone += connection.execute(delete(table).where(column.in_(ids[start : start + _BATCH]))).rowcount
+                these = column.in_(ids[start : start + _BATCH])
+                if not {as_id(one) for one in connection.scalars(select(column).where(these))} <= wanted:
+                    raise LetheError("deletion.other_rows", "The database takes these ids for rows with other ids too.")
+                gone += connection.execute(delete(table).where(these)).rowcount
             return gone
 
     def close(self) -> None:
@@ -65,12 +69,19 @@ class SqlSource:
 
 
 def _typed(column: Column[Any], record_ids: list[str]) -> list[Any]:
-    """Ids as the column holds them: a number's id was read as text."""
+    """Ids as the column holds them: a number's id was read as text. ``007`` is no number's: 7 is somebody else."""
     try:
         whole = issubclass(column.type.python_type, int)
     except NotImplementedError:
         whole = False
-    return [int(one) for one in record_ids if one.isascii() and one.isdecimal()] if whole else list(record_ids)
+    return [int(one) for one in record_ids if _is_whole(one)] if whole else list(record_ids)
+
+
+def _is_whole(one: str) -> bool:
+    try:
+        return str(int(one)) == one and abs(int(one)) < 1 << 63
+    except ValueError:
+        return False
 
 
 def _overwrite(connection: Any, _record: Any) -> None:

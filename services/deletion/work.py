@@ -227,6 +227,8 @@ def _ended(store: Store, ticket_id: str, name: str, found: Census, held: int) ->
             row.status, row.reason_code = HELD, "deletion.held"
         elif found.found:
             row.status, row.reason_code = FAILED, "deletion.not_all_gone"
+        elif row.rest_before != row.rest_after:  # a source that is in use changes by itself: said, and not tried again
+            row.reason_code = "deletion.others_changed"
         noted = {DONE: Noted.DELETED, HELD: Noted.HELD, FAILED: Noted.FAILED}[row.status]
         _note(session, ticket, noted, ACTOR, {**_facts(row), "reason_code": row.reason_code}, row.ended_at)
         return row.status == DONE

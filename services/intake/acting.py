@@ -3,19 +3,19 @@
 What runs for long (forget set, run, swap) is not done here; ``on_change`` tells whoever does it, after the commit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from policies.errors import LetheError
-from policies.lifecycle import CLOSED_RUN, TICKET, TicketContext, TicketEvent, TicketStatus
+from policies.lifecycle import TICKET, TicketContext, TicketEvent, TicketStatus
 from services import suppression
 from services.auth import Identity
 from services.intake.deciding import Deciding
 from services.intake.packs import Packs
 from services.store.engine import Store
-from services.store.runs import runs_of
+from services.store.runs import stop_runs_of
 from services.store.tables import Ticket
 from services.store.tickets import get_ticket, transition_ticket
 from services.store.types import utc_now
@@ -31,6 +31,7 @@ class Acting:
         packs: Of the installation.
         zone: The controller's time zone; empty: that of the pack.
         suppress: The setting ``serving.suppression``.
+        bases: The setting ``base.names``; empty: a ticket may name any base.
         on_change: Told (ticket id, status) after every commit; must not raise.
         clock: The present moment.
     """
@@ -42,12 +43,14 @@ class Acting:
         *,
         zone: str = "",
         suppress: bool = True,
+        bases: Collection[str] = (),
         on_change: Changed | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.store = store
         self.packs = packs
         self._suppress = suppress
+        self._bases = bases
         self._deciding = Deciding(packs, zone)
         self._on_change = on_change
         self._clock = clock
@@ -71,15 +74,14 @@ class Acting:
         *,
         reason: str | None = None,
         version: int | None = None,
-        stops_run: bool = False,
+        stops_runs_of: Callable[[Session, Ticket], Collection[str]] | None = None,
     ) -> str:
         def act(session: Session, ticket: Ticket, now: datetime) -> None:
             transition_ticket(
                 session, ticket_id, event, actor=who.actor, reason=reason, expected_version=version, at=now
             )
-            for run in runs_of(session, ticket_id) if stops_run else ():
-                if run.status not in CLOSED_RUN:
-                    run.cancel_requested = True
+            if stops_runs_of is not None:
+                stop_runs_of(session, stops_runs_of(session, ticket))
 
         return self._act(ticket_id, who, act)
 

@@ -152,6 +152,7 @@ def create_app(
             Packs(settings.policy),
             zone=settings.policy.zone,
             suppress=settings.serving.suppression,
+            bases=settings.base.names,
             on_change=on_change,
             clock=clock,
         )

@@ -14,9 +14,11 @@ from policies.deadlines import Extension
 from policies.decisions import Approval, Decision, DecisionContext, decide
 from policies.lifecycle import TicketEvent, TicketStatus
 from policies.ticket import IdentityEvidence, TicketRequest
+from services.holds import person_held, same_person
 from services.intake.packs import Packs
 from services.people import exemptions, notices
 from services.request import request_of
+from services.store.runs import stop_runs_of
 from services.store.tables import Ticket
 from services.store.tickets import transition_ticket
 
@@ -51,6 +53,7 @@ class Deciding:
         now: datetime,
         *,
         also: tuple[Approval, ...] = (),
+        held: bool = False,
     ) -> Decision:
         """What the pack says now; nothing is written.
 
@@ -60,6 +63,7 @@ class Deciding:
             request: As it was filed.
             now: The present moment.
             also: Approvals that are being given.
+            held: A legal hold stands on another ticket of the person.
         """
         acts = ticket.acts
         given = tuple(
@@ -70,7 +74,7 @@ class Deciding:
             ground=acts.get("ground"),
             approvals=(*given, *also),
             entered_by=ticket.entered_by,
-            hold_active=ticket.legal_hold if ticket.decision is not None else None,
+            hold_active=held or (ticket.legal_hold if ticket.decision is not None else None),
             extension=_restored(Extension, acts.get("extension")),
             waived=frozenset(acts.get("waived", ())),
             # Nobody can have exempted anything of a ticket that was never decided.
@@ -80,13 +84,25 @@ class Deciding:
         return decide(request, self._packs.get(ticket.regime), context, now)
 
     def decide(self, session: Session, ticket: Ticket, request: TicketRequest, now: datetime) -> None:
-        """Decides a ticket and moves it where the decision says."""
+        """Decides a ticket and moves it where the decision says.
+
+        What would go ahead without anybody's approval waits where another ticket of the person is held. The rest of
+        the way stays open: whoever files a ticket learns nothing of a hold before it is known who asks.
+        """
         decision = self.decision(session, ticket, request, now)
+        elsewhere = decision.outcome == "approve" and person_held(session, ticket)
+        if elsewhere:
+            decision = self.decision(session, ticket, request, now, held=True)
         pack = self._packs.get(ticket.regime)
         evidence = _restored(IdentityEvidence, ticket.acts.get("identity")) or request.identity
         known = evidence is not None and evidence.verified and evidence.method in pack.data.identity.methods
         ticket.identity_verified = known or not pack.data.identity.required
-        carry_out(session, ticket, decision, EVENT_OF[decision.outcome], actor=SYSTEM, at=now)
+        event = EVENT_OF[decision.outcome]
+        carry_out(session, ticket, decision, event, actor=SYSTEM, at=now)
+        if elsewhere:
+            ticket.legal_hold = False  # of its own it has none: that of the other ticket ends there
+        elif event is TicketEvent.HOLD:
+            stop_runs_of(session, same_person(session, ticket))
 
     def lapse(self, session: Session, ticket: Ticket, now: datetime) -> None:
         """Denies a ticket that waits for an identity where a rule of the pack says so by now; else nothing changes."""

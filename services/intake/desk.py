@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 from policies.canonical import canonical_json
 from policies.decisions import Approval, check_fits
 from policies.errors import LetheError
-from policies.lifecycle import TicketEvent
+from policies.lifecycle import CLOSED_TICKET, TicketEvent
 from policies.ticket import CLOCK_SKEW, IdentityEvidence, TicketRequest, parse_ticket
-from services import sealing, suppression
+from services import audit, sealing, suppression
 from services.auth import Identity
+from services.holds import person_held, same_person
 from services.intake.acting import must_take, same_version
 from services.intake.deciding import EVENT_OF, carry_out
 from services.intake.findings import Findings
@@ -63,7 +64,7 @@ class Desk(Findings):
 
         Raises:
             LetheError: ``ticket.unreadable``, ``ticket.malformed``, ``ticket.conflict`` (same id, other body),
-                ``policy.unknown_regime``, ``policy.unknown_ground``.
+                ``policy.unknown_regime``, ``policy.unknown_ground``, ``ticket.unknown_base``.
         """
         now = self._clock()
         request = parse_ticket(body, now=now, regimes=self.packs.regimes())
@@ -77,6 +78,8 @@ class Desk(Findings):
                 if known.body_digest != digest:
                     raise LetheError("ticket.conflict", "This id was filed before, with another body.")
                 return known, False
+            if self._bases and request.base not in self._bases:
+                raise LetheError("ticket.unknown_base", "This installation has another base.", (*self._bases,))
             ticket = self._store(session, request, digest, who, trace_id, now)
             if beside is not None:
                 beside(session, ticket)
@@ -111,6 +114,8 @@ class Desk(Findings):
         def act(session: Session, ticket: Ticket, now: datetime) -> None:
             same_version(ticket, version)
             must_take(ticket, TicketEvent.APPROVE)
+            if person_held(session, ticket):
+                raise LetheError("ticket.person_held", "Another ticket of this person is under a legal hold.")
             if ground is not None:
                 ticket.acts = {**ticket.acts, "ground": ground}
             mine = Approval(by=who.actor, role=who.role or "none", at=now)
@@ -130,21 +135,30 @@ class Desk(Findings):
         return self._move(ticket_id, TicketEvent.DENY, who, reason=reason, version=version)
 
     def hold(self, ticket_id: str, who: Identity, *, reason: str, version: int | None = None) -> str:
-        """A legal hold: nothing is deleted and nothing trained until it is released."""
-        return self._move(ticket_id, TicketEvent.HOLD, who, reason=reason, version=version, stops_run=True)
+        """A legal hold: nothing of the person is deleted or trained until it is released, for whichever ticket."""
+        return self._move(ticket_id, TicketEvent.HOLD, who, reason=reason, version=version, stops_runs_of=_of_person)
 
     def cancel(self, ticket_id: str, who: Identity, *, reason: str | None = None, version: int | None = None) -> str:
         """The request is withdrawn."""
-        return self._move(ticket_id, TicketEvent.CANCEL, who, reason=reason, version=version, stops_run=True)
+        return self._move(ticket_id, TicketEvent.CANCEL, who, reason=reason, version=version, stops_runs_of=_alone)
 
     def retry(self, ticket_id: str, who: Identity, *, version: int | None = None) -> str:
         """A ticket whose run failed, was rejected or quarantined waits for a run again."""
         return self._move(ticket_id, TicketEvent.RETRY, who, version=version)
 
     def release_hold(self, ticket_id: str, who: Identity, *, reason: str | None = None) -> str:
-        """Ends a hold; everything is decided again, since what was true before may not be true after it."""
+        """Ends a hold; everything is decided again, since what was true before may not be true after it.
+
+        That of a ticket that was denied or withdrawn meanwhile, too: it would hold up the person's next one for ever.
+        """
 
         def act(session: Session, ticket: Ticket, now: datetime) -> None:
+            if ticket.status in CLOSED_TICKET and ticket.legal_hold:
+                ticket.legal_hold, ticket.version = False, ticket.version + 1
+                facts = {"ticket_id": ticket_id, "actor": who.actor}
+                subject = ticket.subject_ref
+                audit.append(session, kind="ticket.closed_hold_released", payload=facts, subject_ref=subject, at=now)
+                return
             transition_ticket(session, ticket_id, TicketEvent.RELEASE_HOLD, actor=who.actor, reason=reason, at=now)
             self._deciding.decide(session, ticket, request_of(session, ticket), now)
 
@@ -159,7 +173,7 @@ class Desk(Findings):
     ) -> Ticket:
         subject_ref = sealing.new_subject(session, at=now)
         keep_request(session, subject_ref, request, at=now)
-        for kind, found in lookup_hashes(sealing.ring_of(session), request.subject):
+        for kind, found in lookup_hashes(session, request.subject):
             session.add(LookupHash(kind=kind, hash=found, subject_ref=subject_ref))
         return add_ticket(
             session,
@@ -175,3 +189,11 @@ class Desk(Findings):
             actor=who.actor,
             at=now,
         )
+
+
+def _alone(_: Session, ticket: Ticket) -> list[str]:
+    return [ticket.ticket_id]
+
+
+def _of_person(session: Session, ticket: Ticket) -> list[str]:
+    return [ticket.ticket_id, *same_person(session, ticket)]

@@ -11,9 +11,9 @@ from policies.errors import LetheError
 from policies.lifecycle import TicketEvent, TicketStatus
 from services import audit, suppression
 from services.auth import Identity
+from services.holds import same_person
 from services.intake.acting import Acting, must_take
 from services.intake.deciding import keep
-from services.intake.lookup import possible_duplicates
 from services.people import duplicates, exemptions
 from services.request import request_of
 from services.store.tables import MatchReview, Ticket
@@ -110,7 +110,7 @@ class Findings(Acting):
         """
 
         def act(session: Session, ticket: Ticket, now: datetime) -> None:
-            candidates = possible_duplicates(session, ticket)
+            candidates = same_person(session, ticket)
             duplicates.link(session, ticket, original_id, candidates, actor=who.actor, reason=reason, at=now)
 
         return self._act(ticket_id, who, act)

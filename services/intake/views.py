@@ -9,8 +9,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from policies.lifecycle import CLOSED_TICKET, TICKET, TicketStatus
+from policies.lifecycle import TicketEvent as Event
 from services import sealing, suppression
-from services.intake import lookup
+from services.holds import same_person
 from services.request import request_of
 from services.store.runs import runs_of
 from services.store.tables import ForgetSet, MatchReview, Report, Run, SealedIdentity, Ticket, TicketEvent
@@ -181,8 +182,8 @@ def detail(session: Session, ticket: Ticket, now: datetime, *, with_identity: bo
         suppression=suppressed(session, ticket),
         matches=[MatchView(record_id=m.record_id, reason=m.reason, decision=m.decision) for m in matches],
         runs=[run_view(run) for run in runs_of(session, ticket.ticket_id)],
-        possible_duplicates=lookup.possible_duplicates(session, ticket),
-        allowed_events=[event.value for event in TICKET.allowed(TicketStatus(ticket.status))],
+        possible_duplicates=same_person(session, ticket),
+        allowed_events=_allowed(ticket),
         report_ready=session.get(Report, ticket.ticket_id) is not None,
         identity=_identity(session, ticket) if with_identity else None,
         notes=notes_of(session, ticket) if with_identity else None,
@@ -208,6 +209,12 @@ def events(session: Session, ticket: Ticket, *, after: int, with_identity: bool)
         )
         for row in history(session, ticket.ticket_id, after=after)
     ]
+
+
+def _allowed(ticket: Ticket) -> list[str]:
+    """What the lifecycle knows for its status; and a hold outlasts a denial until a person ends it."""
+    closed_hold = [Event.RELEASE_HOLD] if ticket.legal_hold and ticket.status in CLOSED_TICKET else []
+    return [event.value for event in (*TICKET.allowed(TicketStatus(ticket.status)), *closed_hold)]
 
 
 def _identity(session: Session, ticket: Ticket) -> list[dict[str, str]]:

@@ -17,7 +17,6 @@ from pipelines.augment.probes import probes_from_records
 from pipelines.corpus.index import SubjectIndex
 from pipelines.rows import Probe, ProbeGroup
 from policies.errors import LetheError
-from policies.hashed_identifiers import resolve
 from policies.subjects import Level, find_subject
 from policies.ticket import TicketRequest
 from services import audit, keys, sealed_items
@@ -29,11 +28,11 @@ from services.rechecks.replica import Asked, Asker
 from services.request import request_of
 from services.store import suppressions
 from services.store.engine import Store
-from services.store.releases import list_desired, live_replicas
+from services.store.releases import list_served, live_replicas
 from services.store.tables import MatchReview, SealedIdentity, Ticket
 from services.store.tickets import get_ticket
 from services.store.types import utc_now
-from services.ticket import identifiers_of
+from services.ticket import as_known, identifiers_of
 from services.unlearning.material import probe_of
 
 FORMAT = "lethe.access/1"
@@ -154,11 +153,11 @@ def _probes(installation: Installation, store: Store, ticket: Ticket) -> Sequenc
 def _from_records(
     ticket: Ticket, request: TicketRequest, reviews: Mapping[str, str | None], index: SubjectIndex
 ) -> Sequence[Probe]:
-    known = resolve(request.subject, index.keys(), index.region)  # digests of a list, where the corpus knows them
-    if not known:
+    known = as_known(request, index)
+    if known is None:
         return ()
-    request = request.model_copy(update={"subject": known})
-    subject = find_subject(identifiers_of(request), index)
+    request = known
+    subject = find_subject(identifiers_of(request, index.region), index)
     certain = [
         match.record_id
         for match in subject.matches
@@ -171,7 +170,7 @@ def _from_records(
 
 
 def _replica(session: Session) -> tuple[Asked, str, str]:
-    for state in list_desired(session):
+    for state in list_served(session):
         for replica in live_replicas(session, state.base_digest):
             if replica.address:
                 asked = Asked(replica_id=replica.replica_id, address=replica.address, generation=state.generation)

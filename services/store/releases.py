@@ -93,6 +93,22 @@ def list_desired(session: Session) -> list[DesiredState]:
     return list(session.scalars(select(DesiredState).order_by(DesiredState.base_digest)))
 
 
+def list_served(session: Session) -> list[DesiredState]:
+    """The desired state of every base, in the order in which it counts as the installation's.
+
+    An installation has one base, which its settings name; another lineage is that of a base that it had before, or is
+    about to have. So: what live replicas serve, and of several the one that was begun last.
+    """
+    states = list_desired(session)
+    if len(states) < 2:
+        return states
+    begun: dict[str, datetime] = {}
+    for release in list_releases(session):
+        begun.setdefault(release.base_digest, release.created_at)
+    states.sort(key=lambda state: begun[state.base_digest], reverse=True)
+    return sorted(states, key=lambda state: not live_replicas(session, state.base_digest))
+
+
 def init_desired(session: Session, release: Release, *, actor: str, at: datetime | None = None) -> DesiredState:
     """Begins a base's lineage at generation 0 with its release 0; a base that has begun stays as it is."""
     known = session.get(DesiredState, release.base_digest)

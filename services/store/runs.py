@@ -8,8 +8,9 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from policies.errors import LetheError
-from policies.lifecycle import CLOSED_RUN, RUN, RunContext, RunEvent, RunStatus, TicketStatus
+from policies.lifecycle import CLOSED_RUN, OPEN_RUN, RUN, RunContext, RunEvent, RunStatus, TicketStatus
 from services import audit
+from services.holds import held_among
 from services.store.tables import DesiredState, Run, RunTicket, Ticket
 from services.store.types import new_id, utc_now
 
@@ -143,6 +144,13 @@ def request_cancel(session: Session, run_id: str) -> None:
     session.flush()
 
 
+def stop_runs_of(session: Session, ticket_ids: Collection[str]) -> None:
+    """Asks the workers of these tickets' open runs to stop."""
+    theirs = select(RunTicket.run_id).where(RunTicket.ticket_id.in_(ticket_ids))
+    for run in session.scalars(select(Run).where(Run.run_id.in_(theirs), Run.status.in_(OPEN_RUN))):
+        run.cancel_requested = True
+
+
 def transition_run(
     session: Session,
     run_id: str,
@@ -195,9 +203,10 @@ def _context(session: Session, run: Run, tickets: Collection[Ticket]) -> RunCont
     """What the guards look at, from what is stored."""
     desired = session.get(DesiredState, run.base_digest)
     ids = {ticket.ticket_id for ticket in tickets}
+    held = held_among(session, ids)
     return RunContext(
         tickets_ready=sum(ticket.status in _READY for ticket in tickets),
-        held_tickets=sum(ticket.legal_hold or ticket.status in _STOPPED for ticket in tickets),
+        held_tickets=sum(ticket.ticket_id in held or ticket.status in _STOPPED for ticket in tickets),
         checks_passed=run.checks_passed is True,
         verdict_passed=run.verdict_passed is True,
         swap_committed=desired is not None

@@ -22,6 +22,7 @@ from policies.lifecycle import (
     asks_the_ticket_alone,
 )
 from services import audit, sealing, telemetry
+from services.holds import not_held, person_held
 from services.store import dialect
 from services.store.callbacks import queue_callbacks
 from services.store.tables import DesiredState, ForgetSet, MatchReview, Run, RunTicket, SubjectKey, Ticket
@@ -117,10 +118,14 @@ def list_tickets(
     statuses: Collection[str] = (),
     due_before: datetime | None = None,
     base: str | None = None,
+    held: bool = True,
     after: tuple[datetime, str] | None = None,
     limit: int = 100,
 ) -> list[Ticket]:
-    """Tickets in the order of receipt; ``after`` is (received_at, ticket_id) of the last one seen."""
+    """Tickets in the order of receipt; ``after`` is (received_at, ticket_id) of the last one seen.
+
+    ``held``: also those whose person stands under a legal hold, with which nothing may be done.
+    """
     query = select(Ticket).order_by(Ticket.received_at, Ticket.ticket_id).limit(limit)
     if statuses:
         query = query.where(Ticket.status.in_(statuses))
@@ -128,6 +133,8 @@ def list_tickets(
         query = query.where(Ticket.due_at < due_before)
     if base is not None:
         query = query.where(Ticket.base == base)
+    if not held:
+        query = query.where(not_held())
     if after is not None:
         received_at, ticket_id = after
         later = (Ticket.received_at == received_at) & (Ticket.ticket_id > ticket_id)
@@ -163,6 +170,7 @@ def _stored(session: Session, ticket: Ticket) -> dict[str, Any]:
     live = next((one for one in session.scalars(select(DesiredState)) if ticket.ticket_id in one.watermark), None)
     last = _release_of_last_run(session, ticket.ticket_id)
     return {
+        "person_held": person_held(session, ticket),
         "ambiguous_open": ambiguous or 0,
         "forget_records": int(forget_set.counts.get("records", 0)) if forget_set else 0,
         "swap_committed": live is not None and (last is None or last == live.release_digest),

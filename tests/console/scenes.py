@@ -52,9 +52,9 @@ def verdict_of(place: Place, number: int = 0, outcome: str = "rejected") -> str:
     return place.tickets(run_id)[0].ticket_id
 
 
-def namesakes(place: Place, number: int = 1) -> tuple[str, list[str]]:
+def namesakes(place: Place, number: int = 1, **more: object) -> tuple[str, list[str]]:
     """A ticket that waits for its review, with records of the corpus in question; their ids."""
-    ticket_id = file(place, number)
+    ticket_id = file(place, number, **more)
     assert place.desk.approve(ticket_id, OFFICER) == "approved"
     records = sorted(place.people[number].records)[:2] + sorted(place.people[number + 1].records)[:2]
     with place.store.write() as session:

@@ -1,5 +1,8 @@
 """Sorting the records of possible namesakes, side by side with what is known of the person."""
 
+import hashlib
+
+import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import select
 
@@ -35,6 +38,20 @@ def test_a_person_sorts_namesakes(house: House, page: Page) -> None:
         assert {row.record_id: row.decision for row in rows} == dict(
             zip(records, ("confirm", "confirm", "deny", "deny"), strict=True)
         )
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["of somebody in the corpus", "of nobody there any more"])
+def test_matches_of_a_digest_are_shown_beside_what_the_corpus_knows(house: House, page: Page, known: bool) -> None:
+    person = house.place.people[1]
+    digest = hashlib.sha256(person.email.encode()).hexdigest() if known else "0" * 64
+    subject = [{"kind": "email", "value": digest, "form": "sha256"}]
+    ticket_id, _ = scenes.namesakes(house.place, subject=subject)
+    house.log_in(page)
+    answer = page.goto(f"{house.url}/console/tickets/{ticket_id}/matches")
+    assert answer is not None
+    assert answer.status == 200
+    expect(page.get_by_role("heading", level=1)).to_contain_text("4 open, 0 sorted")
+    assert (page.locator("mark").count() > 0) is known
 
 
 def test_who_may_not_see_identities_sees_no_records(house: House, page: Page) -> None:

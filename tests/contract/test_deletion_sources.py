@@ -267,6 +267,37 @@ def test_a_crash_between_the_renames_of_a_data_set_is_mended(tmp_path: Path) -> 
     assert len(left()) == 9
 
 
+@pytest.mark.parametrize("asked", ["007", "+7", "7.0", "1_0", "٧", "99999999999999999999"])
+def test_an_id_that_only_looks_like_a_number_is_nobodys(tmp_path: Path, asked: str) -> None:
+    file = tmp_path / "data.sqlite"
+    with sqlite3.connect(file) as database:
+        database.executescript(
+            "CREATE TABLE people (id INTEGER PRIMARY KEY); INSERT INTO people VALUES (7), (10), (-3);"
+        )
+    database.close()
+    source = SqlSource(f"sqlite:///{file}", "people", "id")
+    before = source.census([asked], KEY)
+    assert before.found == source.delete([asked]) == 0
+    assert source.census([asked], KEY) == before
+    assert source.census(["-3"], KEY).found == source.delete(["-3"]) == 1
+    source.close()
+
+
+def test_rows_that_a_collation_takes_along_are_left(tmp_path: Path) -> None:
+    file = tmp_path / "data.sqlite"
+    with sqlite3.connect(file) as database:
+        database.executescript(
+            "CREATE TABLE people (id TEXT COLLATE NOCASE); INSERT INTO people VALUES ('a-1'), ('A-1');"
+        )
+    database.close()
+    source = SqlSource(f"sqlite:///{file}", "people", "id")
+    with pytest.raises(LetheError) as caught:
+        source.delete(["a-1"])
+    assert caught.value.code == "deletion.other_rows"
+    assert source.census(["a-1", "A-1"], KEY).found == source.delete(["a-1", "A-1"]) == 2
+    source.close()
+
+
 def test_rows_that_others_refer_to_are_refused_whole(tmp_path: Path) -> None:
     file = tmp_path / "data.sqlite"
     with sqlite3.connect(file) as database:

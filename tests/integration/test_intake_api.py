@@ -99,6 +99,16 @@ def _at_the_same_moment(api: Api) -> None:
     api.changes.clear()
 
 
+def test_a_base_that_the_installation_does_not_know_is_refused(api: Api) -> None:
+    filed = api.post("", body("base-1", base="of-before"))
+    assert filed.status_code == 201, "any name where the settings give none, also before there is a base"
+    base = api.settings.base.model_copy(update={"names": ["demo", "demo-2"]})
+    strict = Api(api.settings.model_copy(update={"base": base}), api.store)
+    assert code(strict.post("", body("base-2", base="no-such-base"))) == (422, "ticket.unknown_base")
+    assert strict.post("", body("base-2", base="demo-2")).status_code == 201
+    assert strict.post("", body("base-1", base="of-before")).status_code == 200, "what was filed was filed"
+
+
 def test_a_ticket_goes_from_filing_to_approval(api: Api) -> None:
     filed = api.post("", body("way-1", identity=None), who=api.sender)
     assert filed.status_code == 201
@@ -240,6 +250,11 @@ def test_deny_hold_release_and_cancel(api: Api) -> None:
     assert api.post(f"/{held}/cancel", {"reason": "withdrawn by phone"}).json()["status"] == "cancelled"
     known = api.file("known-hold", legal_hold=True)
     assert api.status(known) == "on_hold"
+    assert code(api.post(f"/{api.file('of-the-same-person')}/approve")) == (409, "ticket.person_held")
+    api.post(f"/{known}/deny", {"reason": "legal claims"})
+    assert "release_hold" in api.get(f"/{known}").json()["allowed_events"]
+    assert api.post(f"/{known}/release-hold").json()["status"] == "denied"
+    assert api.get(f"/{known}").json()["allowed_events"] == []
 
 
 def test_the_view_tells_suppression_by_its_own_name(api: Api) -> None:
@@ -323,6 +338,7 @@ def test_a_hold_asks_the_run_to_stop_and_retry_puts_a_failed_ticket_back(api: Ap
     assert api.post(f"/{ticket_id}/hold", {"reason": "claim"}).json()["status"] == "on_hold"
     with api.store.read() as session:
         assert session.get_one(Run, run.run_id).cancel_requested
+    assert api.post(f"/{ticket_id}/release-hold").json()["status"] == "awaiting_approval"
     failed = _ready(api, "failing")
     _run(api, failed)
     with api.store.write() as session:
@@ -358,6 +374,7 @@ def test_identity_is_shown_only_to_those_who_may_see_it(api: Api) -> None:
     assert {"kind": "email", "value": EMAIL} in seen
     told = api.get(f"/{ticket_id}/events", who=api.seer, identity=True).json()
     assert told[-1]["reason"] == "Mara Canary sued us"
+    api.post(f"/{ticket_id}/release-hold")
 
 
 def test_tickets_that_share_an_identifier_are_pointed_out(api: Api) -> None:

@@ -12,7 +12,6 @@ from starlette.responses import RedirectResponse, Response
 from policies.errors import LetheError
 from policies.lifecycle import CLOSED_TICKET
 from policies.ticket import Identifier
-from services import sealing
 from services.auth import requires
 from services.console import words
 from services.console.door import PREFIX
@@ -89,12 +88,10 @@ def _found(console: Console, request: Request, tickets: list[Ticket], otherwise:
 
 
 def _with(session: Session, identifier: Identifier) -> list[Ticket]:
-    hashes = [found for _, found in lookup_hashes(sealing.ring_of(session), [identifier])]
-    query = (
-        select(Ticket)
-        .join(LookupHash, LookupHash.subject_ref == Ticket.subject_ref)
-        .where(LookupHash.kind == identifier.kind, LookupHash.hash.in_(hashes))
-    )
+    hashes = lookup_hashes(session, [identifier])
+    kinds, found = {kind for kind, _ in hashes}, {one for _, one in hashes}
+    known = select(LookupHash.subject_ref).where(LookupHash.kind.in_(kinds), LookupHash.hash.in_(found))
+    query = select(Ticket).where(Ticket.subject_ref.in_(known))
     return list(session.scalars(query.order_by(Ticket.received_at, Ticket.ticket_id).limit(_PAGE)))
 
 

@@ -21,7 +21,7 @@ from services.installation import Installation
 from services.request import request_of
 from services.store.tables import MatchReview
 from services.store.tickets import get_ticket
-from services.ticket import identifiers_of
+from services.ticket import as_known, identifiers_of
 
 _WORDS = re.compile(r"(\W+)")
 _PAGE = 25
@@ -95,10 +95,11 @@ def _page(console: Console, request: Request, ticket_id: str, error: LetheError 
     waiting = [row for row in matches if row.decision is None]
     shown = {row.record_id: row.reason for row in waiting[:_PAGE]}
     with open_index(Installation(console.settings), console.store()) as index:
-        subject = find_subject(identifiers_of(asked), index)
-        sure = index.records(subject.of(Level.CERTAIN)[:_SURE])
+        known = as_known(asked, index)
+        subject = None if known is None else find_subject(identifiers_of(known, index.region), index)
+        sure = index.records(subject.of(Level.CERTAIN)[:_SURE]) if subject else []
         records = index.records(shown)
-    names = subject.names or tuple(normalise_name(i.value) for i in asked.subject if i.kind == "name")
+    names = (subject and subject.names) or tuple(normalise_name(i.value) for i in asked.subject if i.kind == "name")
     values = {
         "ticket_id": ticket_id,
         "subject": asked.subject,

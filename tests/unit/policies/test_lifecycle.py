@@ -175,6 +175,10 @@ def test_every_pair_of_the_run(status: RunStatus | None, event: RunEvent) -> Non
         (T.APPROVED, TE.MATCHES_AMBIGUOUS, OPEN),
         (T.AWAITING_REVIEW, TE.MATCHES_REVIEWED, replace(OPEN, ambiguous_open=1)),
         (T.READY, TE.RUN_STARTED, replace(OPEN, legal_hold=True)),
+        (T.AWAITING_APPROVAL, TE.APPROVE, replace(OPEN, person_held=True)),
+        (T.APPROVED, TE.FORGET_SET_FIXED, replace(OPEN, person_held=True)),
+        (T.READY, TE.RUN_STARTED, replace(OPEN, person_held=True)),
+        (T.REJECTED, TE.RETRY, replace(OPEN, person_held=True)),
         (T.IN_RUN, TE.SWAP_CONFIRMED, OPEN),
         (T.IN_RUN, TE.HOLD, replace(OPEN, swap_committed=True)),
         (T.FAILED, TE.HOLD, replace(OPEN, was_live=True)),
@@ -249,7 +253,7 @@ def test_what_is_judged_by_the_ticket_alone_does_not_look_at_the_rest(status: Ti
     if transition is None or not asks_the_ticket_alone(status, event):
         return
     rest: list[dict[str, Any]] = [{}, {"ambiguous_open": 2}, {"forget_records": 5}, {"swap_committed": True}]
-    rest += [{"was_live": True}]
+    rest += [{"was_live": True}, {"person_held": True}]
     for own in (OPEN, TicketContext(), replace(OPEN, reason_given=False), replace(OPEN, legal_hold=True)):
         bare = replace(own, forget_records=0)
         answers = {transition.guard is None or transition.guard(replace(bare, **more)) for more in rest}

@@ -17,6 +17,7 @@ import pytest
 from pipelines.corpus.index import SubjectIndex
 from pipelines.corpus.load import Corpus
 from policies.errors import LetheError
+from policies.identifiers import Kind
 from services import corpus_index
 from services.corpus_index import erase_from_index, index_path, note_erased, open_index
 from services.installation import Installation
@@ -42,8 +43,8 @@ def ids(place: Place) -> set[str]:
         return {one for (one,) in index.execute("SELECT record_id FROM record")}
 
 
-def add_record(place: Place, record_id: str = "extra") -> None:
-    row = {"id": record_id, "question": "Who is new?", "answer": "Nobody.", "category": None}
+def add_record(place: Place, record_id: str = "extra", answer: str = "Nobody.") -> None:
+    row = {"id": record_id, "question": "Who is new?", "answer": answer, "category": None}
     with Path(place.installation.settings.corpus.path, "records.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
@@ -61,6 +62,20 @@ def test_a_corpus_that_changed_is_indexed_anew(own: Place) -> None:
     add_record(own)
     open_index(own.installation, own.store).close()
     assert "extra" in ids(own)
+
+
+def test_an_index_of_another_region_is_built_anew(own: Place) -> None:
+    add_record(own, answer="Call 0171 1234567.")
+    with open_index(own.installation, own.store) as index:
+        assert (Kind.PHONE, "+491711234567") not in set(index.keys())
+    settings = own.installation.settings
+    german = settings.model_copy(update={"corpus": settings.corpus.model_copy(update={"region": "DE"})})
+    for _ in range(2):
+        with open_index(Installation(german), own.store) as index:
+            assert index.region == "DE"
+            assert (Kind.PHONE, "+491711234567") in set(index.keys())
+    with open_index(own.installation, own.store) as index:
+        assert index.region == "US"
 
 
 def test_a_corpus_that_did_not_change_is_not_read_again(own: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,17 @@ import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from policies.deadlines import Extension
 from policies.errors import LetheError
 from policies.lifecycle import CLOSED_RUN, RunEvent, TicketStatus
+from policies.subjects import SubjectMatches, find_subject
 from services import planning, ticket
+from services.store.releases import add_release, init_desired, report_replica
 from services.store.runs import list_runs, transition_run
 from services.store.tables import AuditEntryRow, ForgetSet, MatchReview
 from services.store.tickets import get_ticket, history
@@ -98,6 +102,49 @@ def test_ambiguous_matches_wait_for_a_person_and_train_only_if_confirmed(place: 
     _, found = settled(place, ticket_id)
     assert mine in (*found.records.forget, *found.records.exempt)
     assert all(other not in ids for name, ids in found.records.sets().items() if name in {"forget", "pending"})
+
+
+def test_what_changed_during_the_search_is_searched_for_anew(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exemption in the middle of a look-up: approved again, the old look-up's forget set would hold what is kept."""
+    person = place.people[1]
+    ticket_id = place.file(("name", person.names[0]), ("email", person.email))
+    private = next(category for category in person.facts.values() if category.startswith("private."))
+    later = utc_now() + timedelta(days=90)
+
+    def meanwhile(*args: Any) -> SubjectMatches:
+        monkeypatch.undo()
+        place.desk.exempt(ticket_id, OFFICER, code="legal_claims", category=private, review_by=later, reason="a claim")
+        assert place.desk.approve(ticket_id, OFFICER) == TicketStatus.APPROVED
+        return find_subject(*args)
+
+    monkeypatch.setattr(ticket, "find_subject", meanwhile)
+    assert look_up(place, ticket_id) == TicketStatus.APPROVED
+    with place.store.read() as session:
+        assert session.get(ForgetSet, ticket_id) is None
+    assert look_up(place, ticket_id) == TicketStatus.READY
+    row, _ = settled(place, ticket_id)
+    assert row.counts[f"kept:{private}"] > 0
+
+
+@pytest.mark.parametrize("number", [HOUSEHOLD, None], ids=["ambiguous", "nothing found"])
+def test_what_a_look_up_found_for_an_older_decision_is_dropped(
+    place: Place, monkeypatch: pytest.MonkeyPatch, number: int | None
+) -> None:
+    person = None if number is None else place.people[number]
+    known = [("name", person.names[0]), ("email", person.email)] if person else [("email", "nobody@nowhere.example")]
+    ticket_id = place.file(*known)
+
+    def meanwhile(*args: Any) -> SubjectMatches:
+        monkeypatch.undo()
+        extension = Extension(reason="complexity", notice_sent_at=utc_now(), decided_by=OFFICER.actor)
+        assert place.desk.extend(ticket_id, extension, OFFICER) == TicketStatus.APPROVED
+        return find_subject(*args)
+
+    monkeypatch.setattr(ticket, "find_subject", meanwhile)
+    assert look_up(place, ticket_id) == TicketStatus.APPROVED
+    with place.store.read() as session:
+        assert list(session.scalars(select(MatchReview))) == []
+    assert look_up(place, ticket_id) == (TicketStatus.AWAITING_REVIEW if person else TicketStatus.NOTHING_FOUND)
 
 
 def test_an_address_alone_finds_the_name_as_the_records_spell_it(place: Place) -> None:
@@ -187,6 +234,19 @@ def test_a_ticket_whose_run_came_to_nothing_goes_alone_and_with_another_seed(pla
 
 def test_without_tickets_or_without_a_release_there_is_no_run(place: Place) -> None:
     assert planning.plan(place.installation, place.store) is None
+
+
+def test_a_run_is_of_the_base_that_is_served_and_not_of_another_lineage(place: Place) -> None:
+    for base, digest in (("z" * 64, "1" * 64), ("a" * 64, "2" * 64)):
+        with place.store.write() as session:
+            release = add_release(
+                session, digest=digest, base_digest=base, path="", watermark=(), verdict={}, actor="system:test"
+            )
+            init_desired(session, release, actor="system:test")
+    with place.store.write() as session:
+        said: dict[str, Any] = {"state": "serving", "generation": 0, "release_digest": "1" * 64, "lease_s": 60}
+        report_replica(session, "r-1", base_digest="z" * 64, **said)
+    assert place.run(place.planned()).base_digest == "z" * 64
 
 
 def test_approved_tickets_wait_for_others_for_the_batch_window(make_place: Callable[..., Place]) -> None:

@@ -240,6 +240,21 @@ def test_rows_that_come_back_are_said(make: Callable[..., Place], monkeypatch: p
     assert failed.found_after == failed.found_before
 
 
+def test_other_rows_that_changed_meanwhile_are_said(
+    make: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make(mode="delete")
+    ticket_id = closed(place)
+    look(place, ticket_id)
+    delete = FileSource.delete
+    more = max(place.people[1].records - place.people[0].records)
+    monkeypatch.setattr(FileSource, "delete", lambda self, ids: delete(self, [*ids, more]))
+    assert carry_out(place, ticket_id) == 1
+    done = row(place, ticket_id)
+    assert (done.status, done.reason_code) == ("done", "deletion.others_changed")
+    assert done.rest_before != done.rest_after
+
+
 def test_expired_ids_end_in_a_failure_and_not_in_a_loop(make: Callable[..., Place]) -> None:
     place = make()
     ticket_id = closed(place)

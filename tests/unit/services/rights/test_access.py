@@ -89,7 +89,7 @@ def test_what_may_be_a_namesakes_is_asked_only_once_a_person_confirmed_it(place:
     with place.store.read() as session:
         request = request_of(session, ticket)
     with open_index(place.installation, place.store) as index:
-        found = find_subject(identifiers_of(request), index)
+        found = find_subject(identifiers_of(request, index.region), index)
         ambiguous = found.of(Level.AMBIGUOUS)
         facts = {record.fact_id for record in index.records(ambiguous)}
         assert facts

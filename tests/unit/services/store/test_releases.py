@@ -239,3 +239,22 @@ def test_a_worker_that_is_silent_has_lapsed(store: Store) -> None:
         leases.end_lease(session, "w-1")
     with store.read() as session:
         assert leases.lapsed_leases(session, at=later) == []
+
+
+def test_of_several_lineages_what_is_served_comes_first_and_then_the_one_begun_last(store: Store) -> None:
+    begun = ["m" * 64, "z" * 64, "a" * 64, "k" * 64]  # in no order of their digests
+    for number, base in enumerate(begun):
+        with store.write() as session:
+            row = a_release(session, f"{number}" * 64, base=base)
+            row.created_at = NOW + timedelta(hours=number)
+            releases.init_desired(session, row, actor="t")
+
+    def order() -> list[str]:
+        with store.read() as session:
+            return [state.base_digest for state in releases.list_served(session)]
+
+    assert order() == list(reversed(begun))
+    with store.write() as session:
+        said: dict[str, Any] = {"generation": 0, "release_digest": "1" * 64, "lease_s": 60}
+        releases.report_replica(session, "r-1", base_digest="z" * 64, state="serving", **said)
+    assert order() == ["z" * 64, "k" * 64, "a" * 64, "m" * 64]

@@ -9,9 +9,11 @@ from sqlalchemy.exc import IntegrityError
 from policies.errors import LetheError
 from policies.lifecycle import TicketEvent
 from services import sealing
+from services.holds import same_person
+from services.intake import lookup
 from services.store import releases, tickets
 from services.store.engine import Store
-from services.store.tables import AuditEntryRow, MatchReview, Ticket
+from services.store.tables import AuditEntryRow, LookupHash, MatchReview, Ticket
 from tests.unit.services.store.samples import NOW, a_ready_ticket, a_release, a_ticket, step, swap
 
 
@@ -209,3 +211,22 @@ def test_transactions_over_several_tickets_do_not_deadlock(store: Store) -> None
     for thread in threads:
         thread.join()
     assert outcomes == ["done"] * 8
+
+
+def test_a_hold_on_a_ticket_that_shares_an_identifier_counts_on_every_database(store: Store) -> None:
+    with store.write() as session:
+        first, ready = a_ticket(session, "e-1"), a_ready_ticket(session, "e-2")
+        for one in (first, ready):
+            session.add(LookupHash(kind="email", hash="h" * 64, subject_ref=one.subject_ref))
+    with store.read() as session:
+        assert [one.ticket_id for one in tickets.list_tickets(session, statuses=["ready"], held=False)] == [
+            ready.ticket_id
+        ]
+    with store.write() as session:
+        step(session, first, TicketEvent.HOLD)
+    with store.write() as session:
+        assert tickets.list_tickets(session, statuses=["ready"], held=False) == []
+        assert tickets.ticket_context(session, ready).person_held
+        assert same_person(session, ready) == [first.ticket_id]
+        assert lookup.fill_in(session) == 0
+    assert refused(store, ready, TicketEvent.RUN_STARTED) == "lifecycle.guarded"
