@@ -106,7 +106,9 @@ class ProtocolSettings(_Group):
     """How other systems and people file tickets."""
 
     window_s: float = Field(300.0, gt=0, description="How far a signed message's time may lie from now, in seconds.")
-    sender_per_minute: int = Field(6000, ge=0, description="Messages a minute of one sender; 0: no limit.")
+    sender_per_minute: int = Field(
+        6000, ge=0, description="Messages a minute of one sender, or of one key that files tickets; 0: no limit."
+    )
     address_per_minute: int = Field(
         600, ge=0, description="Messages a minute to /v1/hooks from one network address; 0: no limit."
     )

@@ -30,6 +30,7 @@ from services.intake.letters import add_letters
 from services.intake.packs import Packs
 from services.intake.people import add_people
 from services.intake.protocols.batches import BATCHES
+from services.intake.protocols.rates import Rates
 from services.intake.protocols.routes import add_protocols
 from services.intake.reason import Reason
 from services.intake.registers import add_registers
@@ -157,13 +158,14 @@ def create_app(
             clock=clock,
         )
 
-    _add_filing(app, the_desk, clock)
+    rates = Rates()
+    _add_filing(app, the_desk, settings, clock, rates)
     _add_acts(app, the_desk)
     _add_reading(app, the_desk, settings, clock)
     add_releases(app, the_store, on_change)
     add_people(app, the_desk, clock)
     add_letters(app, the_store, settings, clock)
-    add_protocols(app, the_desk, settings, clock, _trace_of)
+    add_protocols(app, the_desk, settings, clock, _trace_of, rates)
     add_deletions(app, the_store, on_change)
     add_standing(app, the_desk)
     add_callbacks(app, the_store, clock)
@@ -179,7 +181,9 @@ def create_app(
     return app
 
 
-def _add_filing(app: FastAPI, desk: Callable[[], Desk], clock: Callable[[], datetime]) -> None:
+def _add_filing(
+    app: FastAPI, desk: Callable[[], Desk], settings: Settings, clock: Callable[[], datetime], rates: Rates
+) -> None:
     told = TicketRequest.model_json_schema(ref_template="#/components/schemas/{model}")
     schema = {"content": {"application/json": {"schema": told}}, "required": True}
 
@@ -194,6 +198,7 @@ def _add_filing(app: FastAPI, desk: Callable[[], Desk], clock: Callable[[], date
     @requires("tickets:submit")
     async def submit(request: Request, response: Response, who: Who) -> Filed:
         """File a ticket. The same external id with the same body again answers 200 and changes nothing."""
+        rates.take(f"key/{who.actor}", settings.protocols.sender_per_minute)
         body = await request.body()
 
         def file() -> tuple[Filed, bool]:

@@ -14,6 +14,8 @@ from services.auth import Identity, identity_of, requires
 from services.claims import Claim, add_claim, claims_of
 from services.intake.desk import Desk
 from services.intake.protocols.error_responses import ERRORS
+from services.intake.protocols.rates import Rates
+from services.settings import ProtocolSettings
 from services.store.tickets import get_ticket
 
 Who = Annotated[Identity, Depends(identity_of)]
@@ -39,7 +41,9 @@ class ClaimFiled(BaseModel):
     claim_id: str
 
 
-def add_claims(app: FastAPI, desk: Callable[[], Desk], clock: Callable[[], datetime]) -> None:
+def add_claims(
+    app: FastAPI, desk: Callable[[], Desk], settings: ProtocolSettings, clock: Callable[[], datetime], rates: Rates
+) -> None:
     """Add the routes."""
 
     @app.post(
@@ -52,6 +56,7 @@ def add_claims(app: FastAPI, desk: Callable[[], Desk], clock: Callable[[], datet
     @requires("tickets:submit")
     def file(ticket_id: str, body: ClaimBody, who: Who, response: Response) -> ClaimFiled:
         """File a regurgitation claim: the ticket's run asks the model the same again."""
+        rates.take(f"key/{who.actor}", settings.sender_per_minute)
         the_desk, now = desk(), clock()
         said = body.model_dump()
         said["seen_at"] = "" if body.seen_at is None else body.seen_at.isoformat()

@@ -22,6 +22,7 @@ def add_protocols(
     settings: Settings,
     clock: Callable[[], datetime],
     trace_of: Callable[[Request], str | None],
+    rates: Rates,
 ) -> None:
     """Add what the settings allow.
 
@@ -31,11 +32,11 @@ def add_protocols(
         settings: Of the installation.
         clock: The present moment.
         trace_of: The trace that a request belongs to.
+        rates: How often who may ask.
     """
-    rates = Rates()
     add_hooks(app, desk, settings.protocols, clock, trace_of, rates)
     add_batches(app, desk, settings.protocols, clock, rates)
-    add_claims(app, desk, clock)
+    add_claims(app, desk, settings.protocols, clock, rates)
     if settings.form.base:
         add_form(app, desk, settings, clock, rates)
     if settings.protocols.domain:

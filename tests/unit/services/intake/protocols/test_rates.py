@@ -68,3 +68,21 @@ def test_senders_and_addresses_are_limited_each(limited: Intake) -> None:
     strangers = [limited.http.post("/v1/hooks/nobody", content=b"{}").status_code for _ in range(4)]
     assert strangers == [401, 401, 429, 429]
     assert [limited.http.post("/request", data={}).status_code for _ in range(3)] == [422, 422, 429]
+
+
+def test_a_key_that_files_tickets_is_limited_too(limited: Intake) -> None:
+    def ticket(number: int) -> dict[str, object]:
+        subject = [{"kind": "name", "value": "Mara Canary"}]
+        return {"external_id": f"e-{number}", "regime": "gdpr", "base": "demo", "subject": subject}
+
+    filed, claimed, late = (
+        limited.http.post(path, json=body, headers=limited.officer)
+        for path, body in (
+            ("/v1/tickets", ticket(1)),
+            ("/v1/tickets/unknown/claims", {"claim_id": "c", "prompt": "Who?", "output": "Mara Canary"}),
+            ("/v1/tickets", ticket(2)),
+        )
+    )
+    assert [filed.status_code, claimed.status_code] == [201, 404]
+    assert code(late) == (429, "request.rate_limited")
+    assert 1 <= int(late.headers["retry-after"]) <= 30
