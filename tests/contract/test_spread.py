@@ -146,7 +146,7 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(LetheError) as caught, spread_over("local"):
         pass
     assert caught.value.code == "ray.not_installed"
-    assert "lethe[ray]" in caught.value.kind.remedy
+    assert "'.[ray]'" in caught.value.kind.remedy
 
 
 @pytest.mark.skipif(not HAS_RAY, reason="make ray-test")
