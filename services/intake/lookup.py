@@ -1,10 +1,12 @@
 """Finding a person's tickets again: hashes of identifiers under the installation's key, never the identifiers."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session, aliased
 
+from policies.errors import LetheError
 from policies.hashed_identifiers import digest, spellings
 from policies.identifiers import (
     Kind,
@@ -21,6 +23,7 @@ from services.region import region_of
 from services.request import request_of
 from services.store.tables import LookupHash, SealedIdentity, Ticket
 
+_log = logging.getLogger(__name__)
 _NORMALISE: dict[str, Callable[[str], str | None]] = {
     "email": normalise_email,
     "id": normalise_id,
@@ -63,7 +66,8 @@ def _digests(kind: str, value: str, region: str) -> Iterator[tuple[str, str]]:
 def fill_in(session: Session) -> int:
     """Give the open tickets of an earlier version, which lack the hashes of digests, theirs; how many lacked them.
 
-    Closed ones cannot be given any: their raw identity is gone.
+    Closed ones cannot be given any: their raw identity is gone. One that cannot be read is told in the log and passed
+    over: the intake starts for the others.
     """
     digests = aliased(LookupHash)
     has = digests.subject_ref == LookupHash.subject_ref, digests.kind == LookupHash.kind + ".sha256"
@@ -77,6 +81,11 @@ def fill_in(session: Session) -> int:
     for ticket in tickets:
         mine = select(LookupHash.kind, LookupHash.hash).where(LookupHash.subject_ref == ticket.subject_ref)
         known = {(kind, found) for kind, found in session.execute(mine)}
-        for kind, found in lookup_hashes(session, request_of(session, ticket).subject) - known:
+        try:
+            subject = request_of(session, ticket).subject
+        except LetheError as error:
+            _log.error("ticket %s is not found by its digests: %s", ticket.ticket_id, error.code)
+            continue
+        for kind, found in lookup_hashes(session, subject) - known:
             session.add(LookupHash(kind=kind, hash=found, subject_ref=ticket.subject_ref))
     return len(tickets)

@@ -17,7 +17,7 @@ from services import planning, ticket
 from services.holds import person_held, same_person
 from services.intake import lookup
 from services.store.runs import transition_run
-from services.store.tables import AuditEntryRow, LookupHash, Ticket
+from services.store.tables import AuditEntryRow, LookupHash, SealedIdentity, Ticket
 from services.store.tickets import get_ticket, list_tickets, transition_ticket
 from tests.unit.services.place import OFFICER, Place
 
@@ -180,6 +180,23 @@ def test_a_look_up_does_not_settle_what_was_held_meanwhile(place: Place) -> None
         ticket.look_up(place.installation, place.store, ticket_id)
     assert caught.value.code == "lifecycle.guarded"
     assert place.ticket(ticket_id).status == TicketStatus.APPROVED
+
+
+def test_a_ticket_that_cannot_be_read_keeps_nobody_else_from_its_hashes(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, whole = file(place, email(place)), file(place, email(place, 1))
+    with place.store.write() as session:
+        for row in session.scalars(select(LookupHash).where(LookupHash.kind != "email")):
+            session.delete(row)
+        session.get_one(SealedIdentity, place.ticket(broken).subject_ref).ciphertext = b"damaged"
+    with place.store.write() as session:
+        lookup.fill_in(session)
+    with place.store.read() as session:
+        query = select(LookupHash.kind).where(LookupHash.subject_ref == place.ticket(whole).subject_ref)
+        assert "email.sha256" in set(session.scalars(query))
+    assert broken in caplog.text
+    assert place.people[0].email not in caplog.text
 
 
 def test_open_tickets_of_an_earlier_version_are_given_their_hashes(place: Place) -> None:
