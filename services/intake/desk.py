@@ -14,7 +14,7 @@ from policies.decisions import Approval, check_fits
 from policies.errors import LetheError
 from policies.lifecycle import CLOSED_TICKET, TicketEvent
 from policies.ticket import CLOCK_SKEW, IdentityEvidence, TicketRequest, parse_ticket
-from services import audit, sealing, suppression
+from services import sealing, suppression
 from services.auth import Identity
 from services.holds import person_held, same_person
 from services.intake.acting import must_take, same_version
@@ -23,7 +23,7 @@ from services.intake.findings import Findings
 from services.intake.lookup import lookup_hashes
 from services.request import keep_request, request_of
 from services.store.tables import LookupHash, Ticket
-from services.store.tickets import add_ticket, find_ticket, transition_ticket
+from services.store.tickets import add_ticket, find_ticket, note_on_ticket, transition_ticket
 
 MAX_ATTEMPTS = 20  # of showing who asks that are kept, the newest; each is an audit entry besides
 
@@ -154,10 +154,8 @@ class Desk(Findings):
 
         def act(session: Session, ticket: Ticket, now: datetime) -> None:
             if ticket.status in CLOSED_TICKET and ticket.legal_hold:
-                ticket.legal_hold, ticket.version = False, ticket.version + 1
-                facts = {"ticket_id": ticket_id, "actor": who.actor}
-                subject = ticket.subject_ref
-                audit.append(session, kind="ticket.closed_hold_released", payload=facts, subject_ref=subject, at=now)
+                ticket.legal_hold = False
+                note_on_ticket(session, ticket, TicketEvent.RELEASE_HOLD, actor=who.actor, reason=reason, at=now)
                 return
             transition_ticket(session, ticket_id, TicketEvent.RELEASE_HOLD, actor=who.actor, reason=reason, at=now)
             self._deciding.decide(session, ticket, request_of(session, ticket), now)

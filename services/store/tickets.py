@@ -239,8 +239,8 @@ def note_on_ticket(
     note: str,
     *,
     actor: str,
-    reason: str,
-    facts: Mapping[str, Any],
+    reason: str | None,
+    facts: Mapping[str, Any] | None = None,
     expected_version: int | None = None,
     at: datetime,
 ) -> None:
