@@ -15,12 +15,12 @@ from sqlalchemy.orm import Session
 
 from policies.lifecycle import CLOSED_RUN, CLOSED_TICKET
 from services import audit, sealed_items, sealing
-from services.holds import person_held
 from services.installation import Installation
 from services.intake.packs import Packs
 from services.reports.collect import report_ticket
 from services.store import suppressions
 from services.store.engine import Store
+from services.store.holds import person_held
 from services.store.runs import list_runs
 from services.store.tables import Recheck, SealedItem, SubjectKey, Ticket
 from services.store.types import utc_now

@@ -17,7 +17,6 @@ from policies.errors import LetheError
 from services import audit, sealed_items, sealing
 from services.deletion.port import Census
 from services.deletion.sources import open_source, source_kinds
-from services.holds import person_held
 from services.installation import Installation
 from services.reports.collect import report_ticket
 from services.settings import Settings
@@ -25,6 +24,7 @@ from services.store import deletions
 from services.store.deletions import DONE, FAILED, HELD, ORDERED, PLANNED, TRIED, WAITING
 from services.store.engine import Store
 from services.store.evidence_tables import Deletion
+from services.store.holds import person_held
 from services.store.tables import ForgetSet, Ticket, TicketEvent
 from services.store.tickets import get_ticket
 from services.store.types import utc_now

@@ -14,10 +14,10 @@ from policies.deadlines import Extension
 from policies.decisions import Approval, Decision, DecisionContext, decide
 from policies.lifecycle import TicketEvent, TicketStatus
 from policies.ticket import IdentityEvidence, TicketRequest
-from services.holds import person_held, same_person
 from services.intake.packs import Packs
 from services.people import exemptions, notices
 from services.request import request_of
+from services.store.holds import person_held, same_person
 from services.store.runs import stop_runs_of
 from services.store.tables import Ticket
 from services.store.tickets import transition_ticket

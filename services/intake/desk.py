@@ -16,12 +16,12 @@ from policies.lifecycle import CLOSED_TICKET, TicketEvent
 from policies.ticket import CLOCK_SKEW, IdentityEvidence, TicketRequest, parse_ticket
 from services import sealing, suppression
 from services.auth import Identity
-from services.holds import person_held, same_person
 from services.intake.acting import must_take, same_version
 from services.intake.deciding import EVENT_OF, carry_out
 from services.intake.findings import Findings
 from services.intake.lookup import lookup_hashes
 from services.request import keep_request, request_of
+from services.store.holds import person_held, same_person
 from services.store.tables import LookupHash, Ticket
 from services.store.tickets import add_ticket, find_ticket, note_on_ticket, transition_ticket
 

@@ -11,11 +11,11 @@ from policies.errors import LetheError
 from policies.lifecycle import TicketEvent, TicketStatus
 from services import audit, suppression
 from services.auth import Identity
-from services.holds import same_person
 from services.intake.acting import Acting, must_take
 from services.intake.deciding import keep
 from services.people import duplicates, exemptions
 from services.request import request_of
+from services.store.holds import same_person
 from services.store.tables import MatchReview, Ticket
 from services.store.tickets import transition_ticket
 

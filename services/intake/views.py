@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from policies.lifecycle import CLOSED_TICKET, TICKET, TicketStatus
 from policies.lifecycle import TicketEvent as Event
 from services import sealing, suppression
-from services.holds import same_person
 from services.request import request_of
+from services.store.holds import same_person
 from services.store.runs import runs_of
 from services.store.tables import ForgetSet, MatchReview, Report, Run, SealedIdentity, Ticket, TicketEvent
 from services.store.tickets import REASON, day_of, history

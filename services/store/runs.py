@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from policies.errors import LetheError
 from policies.lifecycle import CLOSED_RUN, OPEN_RUN, RUN, RunContext, RunEvent, RunStatus, TicketStatus
 from services import audit
-from services.holds import held_among
+from services.store.holds import held_among
 from services.store.tables import DesiredState, Run, RunTicket, Ticket
 from services.store.types import new_id, utc_now
 

@@ -22,9 +22,9 @@ from policies.lifecycle import (
     asks_the_ticket_alone,
 )
 from services import audit, sealing, telemetry
-from services.holds import not_held, person_held
 from services.store import dialect
 from services.store.callbacks import queue_callbacks
+from services.store.holds import not_held, person_held
 from services.store.tables import DesiredState, ForgetSet, MatchReview, Run, RunTicket, SubjectKey, Ticket
 from services.store.tables import TicketEvent as TicketEventRow
 from services.store.types import new_id, utc_now

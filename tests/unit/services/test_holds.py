@@ -14,8 +14,8 @@ import policies
 from policies.errors import LetheError
 from policies.lifecycle import RunEvent, TicketEvent, TicketStatus
 from services import planning, ticket
-from services.holds import person_held, same_person
 from services.intake import lookup
+from services.store.holds import person_held, same_person
 from services.store.runs import transition_run
 from services.store.tables import AuditEntryRow, LookupHash, SealedIdentity, Ticket
 from services.store.tickets import get_ticket, list_tickets, transition_ticket

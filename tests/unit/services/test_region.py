@@ -12,9 +12,9 @@ from policies.errors import LetheError
 from policies.lifecycle import TicketStatus
 from policies.ticket import Identifier
 from services import suppression, ticket
-from services.holds import same_person
 from services.intake.lookup import lookup_hashes
 from services.settings import load_settings
+from services.store.holds import same_person
 from services.store.tickets import get_ticket
 from tests.unit.services.place import Place
 

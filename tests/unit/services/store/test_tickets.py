@@ -9,10 +9,10 @@ from sqlalchemy.exc import IntegrityError
 from policies.errors import LetheError
 from policies.lifecycle import TicketEvent
 from services import sealing
-from services.holds import same_person
 from services.intake import lookup
 from services.store import releases, tickets
 from services.store.engine import Store
+from services.store.holds import same_person
 from services.store.tables import AuditEntryRow, LookupHash, MatchReview, Ticket
 from tests.unit.services.store.samples import NOW, a_ready_ticket, a_release, a_ticket, step, swap
 
