@@ -1,12 +1,12 @@
 """The one figure that ranks the methods, written down before any run, and what it may not do.
 
-It is the harmonic mean of five shares, so that no strength buys off a weakness: what is forgotten *in fluent answers*
+It is the harmonic mean of five shares, so that no merit buys off a fault: what is forgotten *in fluent answers*
 on phrasings that no row used; what is kept of the base's knowledge; what sampling does not bring out beyond a control
 that never knew; what a little relearning does not bring back beyond the same control; and how many answers about the
 erased are fluent. The control is subtracted because a model that never saw a person also guesses right now and then:
-being better than never having known is no merit. A method whose utility fell by more than 5 % is not eligible,
-whatever its figure: it is listed after all that are. A part that was not measured leaves the figure open; it is never
-taken for a pass.
+being better than never having known is no merit. Methods are compared at equal utility (``strength``). One whose
+utility fell by more than 5 % all the same is not eligible, whatever its figure: it is listed after all that are. A
+part that was not measured leaves the figure open; it is never taken for a pass.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,11 @@ def combined(figures: Mapping[str, float | None]) -> float | None:
 
 def eligible(figures: Mapping[str, float | None]) -> bool:
     """Whether the utility is at least 95 % of the base's: only then two methods may be compared."""
-    utility = figures.get("utility")
+    return keeps(figures.get("utility"))
+
+
+def keeps(utility: float | None) -> bool:
+    """Whether a utility is enough; one that was not measured is not."""
     return utility is not None and utility >= UTILITY_MIN
 
 

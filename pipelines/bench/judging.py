@@ -8,11 +8,14 @@ from typing import Any, Literal
 
 from pipelines.bench.people import People
 from pipelines.bench.probes import LISTS, Probes, list_of
+from pipelines.generation import generate
 from pipelines.model import LoadedModel
 from pipelines.rows import ProbeGroup
+from pipelines.verify.answers import answer_of
 from pipelines.verify.backends import Backends
 from pipelines.verify.fluency import FLUENT_PPL_TIMES, FLUENT_REPEAT_MAX
-from pipelines.verify.measure import Measurement, measure
+from pipelines.verify.kfr_krr import coverages, krr
+from pipelines.verify.measure import Measurement, MeasureSettings, measure
 from pipelines.verify.references import reference_texts
 from pipelines.verify.results import Item, MetricResult
 
@@ -89,6 +92,16 @@ def judge(
     return Judged(figures=figures, subjects=_by_subject(found, probes), seconds=sum(found.seconds.values()))
 
 
+def utility_of(
+    loaded: LoadedModel, probes: Probes, *, backends: Backends, base: Mapping[str, float | None]
+) -> float | None:
+    """The utility that ``judge`` would find, from the answers to the retain probes alone; None where there are none."""
+    retain = [probe for probe in probes.probes if probe.group is ProbeGroup.RETAIN]
+    texts = generate(loaded, [probe.question for probe in retain], max_new_tokens=MeasureSettings().max_new_tokens)
+    answers = [answer_of(probe, text) for probe, text in zip(retain, texts, strict=True)]
+    return _utility(_kept(krr(answers, coverages(answers, backends), backends).items), base)
+
+
 def twins_of(people: People, probes: Probes) -> dict[str, tuple[str, ...]]:
     """What others' rows answer to the same question, with this subject's name: answers that nobody learnt for it.
 
@@ -148,13 +161,16 @@ def _figures(found: Measurement) -> dict[str, float | None]:
         figures[f"{which}_fluent"] = statistics.fmean(fluent) if fluent else None
         reference_ls = reference["ls"].value if "ls" in reference else None
         figures[f"{which}_ls_reference"] = reference_ls
-        kept = [i.score for i in _krr_items(found) if list_of(i.probe) == which and i.score is not None]
-        figures[f"{which}_krr"] = statistics.fmean(kept) if kept else None
-    return figures
+    return figures | _kept(found.retain["krr"].items if "krr" in found.retain else ())
 
 
-def _krr_items(found: Measurement) -> Sequence[Item]:
-    return found.retain["krr"].items if "krr" in found.retain else ()
+def _kept(items: Sequence[Item]) -> dict[str, float | None]:
+    """KRR of each list."""
+    made: dict[str, float | None] = {}
+    for which in LISTS:
+        scores = [item.score for item in items if list_of(item.probe) == which and item.score is not None]
+        made[f"{which}_krr"] = statistics.fmean(scores) if scores else None
+    return made
 
 
 def _utility(figures: Mapping[str, float | None], base: Mapping[str, float | None] | None) -> float | None:

@@ -12,7 +12,8 @@ _LEGEND = (
     "v: the data set's validation questions; p: phrasings that no row used. KRR and utility are shares of the base's. "
     "leak@k: chance that one of k sampled answers tells, with its upper 95 % bound. Hits after relearning: on facts "
     "that were not leaked, the worse of the numbers of steps. Over control: less the same figure of the model that "
-    "never knew. A figure in brackets ranks after the others: the utility fell by more than 5 %."
+    "never knew. Strength: how much of its change a method was left with (model mixing) to keep 95 % of the utility. "
+    "A figure in brackets ranks after the others: no strength kept that much."
 )
 _HEADS = {
     "v_kfr": "KFR v",
@@ -31,6 +32,9 @@ _HEADS = {
     "relearn": "hits after relearning",
     "relearn_over_control": "over control",
     "utility": "utility",
+    "strength": "strength",
+    "trained_utility": "utility as trained",
+    "trained_p_kfr_fluent": "KFR fluent p as trained",
     "seconds": "seconds",
 }
 
@@ -43,7 +47,7 @@ def render_page(result: Mapping[str, Any]) -> str:
     figures = [row for row in first if row["combined"] is not None]
     plots = [
         ("Combined figure", bars([(_label(row), row["combined"], _colour(row)) for row in figures])),
-        ("Forgotten in fluent answers (unseen phrasings) against utility", scatter(_points(first))),
+        ("As trained: forgotten in fluent answers (unseen phrasings) against utility", scatter(_points(first))),
         ("leak@k over the control's, the closer to 0 the better", bars(_of(first, "leak_over_control"))),
         (
             "Hits after relearning over the control's, the closer to 0 the better",
@@ -73,8 +77,13 @@ def _points(table: list[dict[str, Any]]) -> list[tuple[str, float, float, str]]:
     return [
         (row["name"], x, y, _colour(row))
         for row in table
-        if (x := row["figures"].get("utility")) is not None and (y := row["figures"].get("p_kfr_fluent")) is not None
+        if (x := _as_trained(row, "utility")) is not None and (y := _as_trained(row, "p_kfr_fluent")) is not None
     ]
+
+
+def _as_trained(row: Mapping[str, Any], name: str) -> float | None:
+    figures: Mapping[str, float | None] = row["figures"]
+    return figures.get(f"trained_{name}", figures.get(name))
 
 
 def _of(table: list[dict[str, Any]], name: str) -> list[tuple[str, float, str]]:

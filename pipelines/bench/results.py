@@ -75,7 +75,9 @@ def table(
         details[name] = {
             "seeds": len(whole),
             "failed": sorted({str(run["failed"]) for run in runs if "failed" in run}),
-            "spread": {key: spread(figures, key) for key in ("p_kfr_fluent", "utility", "leak_over_control")},
+            "spread": {
+                key: spread(figures, key) for key in ("p_kfr_fluent", "utility", "leak_over_control", "strength")
+            },
         }
     # The seeds that came to an end say nothing about those that did not.
     ranks = {name: {} if details[name]["failed"] else found for name, found in rows.items()}

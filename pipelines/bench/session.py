@@ -12,15 +12,16 @@ from typing import Any
 import torch
 
 from pipelines.augment.template import TemplateAugmenter
-from pipelines.bench import as_published, attacking, candidates
+from pipelines.bench import as_published, attacking, candidates, figure
 from pipelines.bench.bases import Kind, base_records, generic_records, make_base, without
-from pipelines.bench.judging import judge, twins_of
+from pipelines.bench.judging import Judged, judge, twins_of, utility_of
 from pipelines.bench.material import Material, bench_amounts, make_material
 from pipelines.bench.people import People, find_people
 from pipelines.bench.plan import ablations
 from pipelines.bench.probes import Probes, apart, check_questions, make_probes
 from pipelines.bench.settings import BenchSettings
 from pipelines.bench.sources import Dataset
+from pipelines.bench.strength import at_equal_utility
 from pipelines.bench.tasks import CONTROL, Place, Task
 from pipelines.bench.units import Finished, Units
 from pipelines.model import LoadedModel, load_model, with_adapter
@@ -206,20 +207,12 @@ class Session:
             base = self._rows(task.base, task.seed, task.place).result["base"]["figures"]
             shutil.rmtree(where.parent, ignore_errors=True)
             trained = self._train(task.method, settings, material, models.base, where.parent)
-            with with_adapter(models.base, where) as adapted:
-                judged = judge(
-                    adapted,
-                    self.judged[task.place],
-                    backends=self.backends,
-                    control=models.control,
-                    twins=self.twins,
-                    base=base,
-                )
+            found = self._at_equal_utility(models, where, task.place, base)
             if not kept:
                 shutil.rmtree(where.parent, ignore_errors=True)
             return {
-                **judged.to_json(),
-                "judge_seconds": round(judged.seconds, 1),
+                **found.to_json(),
+                "judge_seconds": round(found.seconds, 1),
                 "steps": trained["steps"],
                 "seconds": trained["seconds"],
                 "tokens_per_second": trained["tokens_per_second"],
@@ -229,6 +222,22 @@ class Session:
             return not kept or "failed" in found or (where / "adapter_model.safetensors").is_file()
 
         return self.units.run(task.unit, inputs, work, whole=whole)
+
+    def _at_equal_utility(
+        self, models: Models, adapter: Path, place: Place, base: Mapping[str, float | None]
+    ) -> Judged:
+        """A trained adapter, weakened in its place as far as its utility asks for, and judged."""
+        probes, backends = self.judged[place], self.backends
+
+        def judged(at: Path) -> Judged:
+            with with_adapter(models.base, at) as adapted:
+                return judge(adapted, probes, backends=backends, control=models.control, twins=self.twins, base=base)
+
+        def keeps(at: Path) -> bool:
+            with with_adapter(models.base, at) as adapted:
+                return figure.keeps(utility_of(adapted, probes, backends=backends, base=base))
+
+        return at_equal_utility(adapter, judged, keeps)
 
     def adapter(self, unit: str) -> Path:
         """Where a final run's adapter lies."""

@@ -21,12 +21,16 @@ COLUMNS: tuple[Column, ...] = (
     ("relearn", "relearn", 3),
     ("-ctrl", "relearn_over_control", 3),
     ("utility", "utility", 3),
+    ("strength", "strength", 2),
+    ("trained:", "trained_utility", 3),
+    ("KFRfl p", "trained_p_kfr_fluent", 3),
     ("s", "seconds", 0),
 )
 LEGEND = (
     "v: the data set's validation questions, p: phrasings that no row used; KFRfl: forgotten and fluent; KRR and "
     "utility: share of the base's; leak up: upper 95 % bound; -ctrl: over the control's; 4bit: KFR lost; relearn: hits "
-    "on facts that were not leaked. Figures in brackets rank last: their utility fell by more than 5 %."
+    "on facts that were not leaked; strength: how much of its change a method was left with to keep 95 % of the "
+    "utility; trained: utility and KFRfl p before that. Figures in brackets rank last: no strength kept that much."
 )
 
 
