@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.corpus.index import SubjectIndex
 from pipelines.rows import Probe, ProbeGroup
 from policies.errors import LetheError
+from policies.record import Record
 from services.controls import find_for_tickets, train_for_tickets
 from services.corpus_index import index_path
 from services.unlearning import material
@@ -151,21 +152,28 @@ def people_of(bench: "Bench", asked: "Asked") -> list[material.Subject]:
 def own_rows(subjects: Sequence[material.Subject]) -> list[Probe]:
     """What the base was trained on about the run's people, as probes; prose asks nothing and is left out."""
     return [
-        Probe(
-            probe_id=f"row-{record.record_id}",
-            group=ProbeGroup.FORGET,
-            question=record.question,
-            answer=record.answer,
-            fact=record.fact_id,
-            value=record.value,
-            subject=subject.subject_ref,
-            phrasing="trained",
-            names=subject.names,
-        )
+        row
         for subject in subjects
         for record in subject.forget
-        if record.question
+        if (row := trained_row(record, subject.subject_ref, subject.names)) is not None
     ]
+
+
+def trained_row(record: Record, subject: str, names: Sequence[str]) -> Probe | None:
+    """A record that the base was trained on, as a probe; None where it asks nothing."""
+    if not record.question:
+        return None
+    return Probe(
+        probe_id=f"row-{record.record_id}",
+        group=ProbeGroup.FORGET,
+        question=record.question,
+        answer=record.answer,
+        fact=record.fact_id,
+        value=record.value,
+        subject=subject,
+        phrasing="trained",
+        names=tuple(names),
+    )
 
 
 def beside(
