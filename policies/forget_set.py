@@ -69,7 +69,7 @@ class Limits:
     """
 
     neighbours: int = 256
-    retain: int = 2000
+    retain: int = 6000
     hold_out: int = 400
     generic: int = 200
     hedges: int = 600

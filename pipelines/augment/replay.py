@@ -17,7 +17,7 @@ from pipelines.rows import RowKind, TrainRow
 
 REPLAY_BUDGET = 600  # replay rows of everybody forgotten before, together
 REPLAY_KEPT = 300  # rows that are kept of each person for later runs
-OWN_BUDGET = 300  # retain rows about their own public facts, of everybody together
+OWN_BUDGET = 600  # retain rows about their own public facts, of everybody together
 OLD_TO_NEW_MAX = 2  # at least a third of the rows about people is about the new ones
 POOR_TURNS = 3
 HELD = 0.95  # from here on a person holds

@@ -33,8 +33,8 @@ class AugmentSettings:
     completion_share: float = 0.25
     generic_ratio: float = 1.0
     generic_repeats: int = 4
-    retain_rows: int = 2000
-    own_share: float = 0.18
+    retain_rows: int = 6000
+    own_share: float = 0.08
     negative: bool = False
     refusals: bool = False
     refusals_per_question: int = 4

@@ -20,6 +20,9 @@ from services.store.runs import tickets_of
 from services.store.tickets import get_ticket
 from services.ticket import subject_set
 
+# Questions of each group, where the corpus has none of its own.
+FORGET_ASKED, OWN_ASKED, HOLD_OUT_ASKED, RETAIN_ASKED = 240, 60, 200, 400
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -151,28 +154,31 @@ def make_probes(
             seed=seed,
             forgotten_before=gone,
         )
-    made = [
-        probes_from_records(subject.forget, group=ProbeGroup.FORGET, subject=ref, names=names, seed=seed, limit=240),
-        probes_from_records(
-            subject.own_public,
-            group=ProbeGroup.OWN_PUBLIC,
-            subject=ref,
-            names=names,
-            seed=seed,
-            limit=60,
-            secrets=secrets,
-        ),
-        probes_from_records(
-            (*subject.hold_out, *subject.retain),
+    forget = probes_from_records(
+        subject.forget, group=ProbeGroup.FORGET, subject=ref, names=names, seed=seed, limit=FORGET_ASKED
+    )
+    own_public = probes_from_records(
+        subject.own_public,
+        group=ProbeGroup.OWN_PUBLIC,
+        subject=ref,
+        names=names,
+        seed=seed,
+        limit=OWN_ASKED,
+        secrets=secrets,
+    )
+    others: list[Probe] = []
+    # First what training never sees: among thousands of retain rows it would hardly be asked.
+    for records, so_far in ((subject.hold_out, HOLD_OUT_ASKED), (subject.retain, RETAIN_ASKED)):
+        others += probes_from_records(
+            records,
             group=ProbeGroup.RETAIN,
             subject=None,
             names=(),
             seed=seed,
-            limit=400,
+            limit=so_far - len(others),
             secrets=secrets,
-        ),
-    ]
-    return tuple(probe for group in made for probe in group)
+        )
+    return (*forget, *own_public, *others)
 
 
 def claim_probes(session: Session, subject: Subject) -> tuple[Probe, ...]:
