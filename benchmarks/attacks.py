@@ -38,10 +38,9 @@ from pipelines.verify.attacks.suite import AttackSuite, run_attacks
 from pipelines.verify.backends import Backends
 from pipelines.verify.beside_control import FIGURES, Material, beside_control
 from pipelines.verify.results import MetricResult
-from pipelines.verify.twins import generated_values, pool_of, twins
 from services.settings import DEFAULT_METHOD
 from services.unlearning.attacking import HOLDOUT_PEOPLE
-from services.unlearning.comparing import FORMS, KEPT_ASKED, trained_row
+from services.unlearning.comparing import FORMS, KEPT_ASKED, trained_row, twins_beside
 from services.unlearning.comparing import HOLDOUT_PEOPLE as COMPARED_PEOPLE
 from services.unlearning.samples import benign_rows, some_retained
 
@@ -121,15 +120,13 @@ def compared(
 ) -> dict[str, MetricResult]:
     """Forget quality, privleak and UDS, as a verification asks for them."""
     rows = [row for record in case.forget if (row := trained_row(record, case.subject, case.names)) is not None]
-    facts = {record.fact_id for record in case.forget}
-    categories = sorted({record.category for record in case.forget if record.category})
-    pool = pool_of(world.records.values(), forgotten=facts, fresh=generated_values(categories, 40, seed=7919))
+    gone = {record.fact_id for record in case.forget}
     about = Material(
         forget=forget,
         rows=rows,
         kept=[probe for probe in some_retained(case.probes, 0) if probe.value][:KEPT_ASKED],
         holdout=[one for form in FORMS for one in fresh_people(world.corpus, COMPARED_PEOPLE, 0, form=form)],
-        twins=twins([*forget, *rows], pool, seed=0),
+        twins=twins_beside([*forget, *rows], world.records.values(), case.forget, gone, 0),
         key=KEY,
     )
     return beside_control(adapted, control, about)[case.subject]

@@ -1,6 +1,6 @@
 """What a verdict compares with: a control that never saw the run's people, and twins of their gold answers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,16 +117,35 @@ def _card(
 
 def twins_of(bench: "Bench", asked: "Asked") -> Mapping[str, tuple[str, ...]]:
     """Hold-out twins of gold answers and rows, with values of other people or of nobody, none of anybody erased."""
-    from pipelines.verify.twins import generated_values, pool_of, twins
-
     subjects = people_of(bench, asked)
     records = [r for s in subjects for r in (*s.forget, *s.retain, *s.neighbours, *s.hold_out)]
+    forget = [record for subject in subjects for record in subject.forget]
     gone = {probe.fact for probe in asked.probes if probe.group is ProbeGroup.FORGET}
-    gone |= {record.fact_id for subject in subjects for record in subject.forget}
-    categories = {record.category for subject in subjects for record in subject.forget if record.category}
-    fresh = generated_values(sorted(categories), 40, seed=asked.run.seed + 7919)
-    pool = pool_of(records, forgotten=gone, fresh=fresh)
-    return twins([*asked.forget, *own_rows(subjects)], pool, seed=asked.run.seed)
+    gone |= {record.fact_id for record in forget}
+    return twins_beside([*asked.forget, *own_rows(subjects)], records, forget, gone, asked.run.seed)
+
+
+def twins_beside(
+    asked: Sequence[Probe],
+    records: Iterable[Record],
+    forget: Iterable[Record],
+    gone: Collection[str],
+    seed: int,
+) -> Mapping[str, tuple[str, ...]]:
+    """Twins of gold answers from what a corpus says of others, and from values that it says of nobody.
+
+    Args:
+        asked: Whose gold answers.
+        records: Of the corpus.
+        forget: What is forgotten: of its categories are the values of nobody.
+        gone: Facts that no twin is taken from.
+        seed: Of the choices.
+    """
+    from pipelines.verify.twins import generated_values, pool_of, twins
+
+    categories = {record.category for record in forget if record.category}
+    fresh = generated_values(sorted(categories), 40, seed=seed + 7919)
+    return twins(asked, pool_of(records, forgotten=gone, fresh=fresh), seed=seed)
 
 
 def others_values(bench: "Bench", asked: "Asked") -> set[str]:
