@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,6 +22,7 @@ from pydantic import (
 )
 
 from policies.errors import LetheError
+from policies.moment import Moment
 
 BUILTIN_REGIMES = ("ccpa", "gdpr", "lgpd", "uk_gdpr")
 MAX_BODY_BYTES = 64 * 1024
@@ -88,7 +88,7 @@ class IdentityEvidence(_Strict):
     method: Code = Field(description="How, for example email_code or account_login; the pack lists what it accepts.")
     verified: bool = Field(default=False, description="Whether the check succeeded.")
     evidence_ref: Reference | None = Field(default=None, description="Where the evidence lies; not the evidence.")
-    verified_at: AwareDatetime | None = Field(default=None, description="When; with time zone.")
+    verified_at: Moment | None = Field(default=None, description="When; with time zone.")
     verified_by: Reference | None = Field(default=None, description="Who decided: an account's key, not a name.")
     agent_ref: Reference | None = Field(default=None, description="The authority of an agent who asks for the subject.")
 
@@ -112,8 +112,8 @@ class TicketRequest(_Strict):
     subject: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=32)] = Field(
         repr=False, description="Who: at least one identifier."
     )
-    received_at: AwareDatetime = Field(description="When the controller received it: every deadline counts from here.")
-    submitted_at: AwareDatetime | None = Field(default=None, description="When the subject asked, if it is known.")
+    received_at: Moment = Field(description="When the controller received it: every deadline counts from here.")
+    submitted_at: Moment | None = Field(default=None, description="When the subject asked, if it is known.")
     identity: IdentityEvidence | None = Field(default=None, description="How the requester was recognised, if at all.")
     channel: Channel = Field(default="api", description="The way it came in.")
     legal_hold: bool = Field(default=False, description="Whether a legal hold on the subject's data is known already.")

@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from policies.deadlines import Extension
 from policies.errors import LetheError
 from policies.lifecycle import TicketStatus
+from policies.moment import Moment
 from policies.ticket import Code, IdentityEvidence, TicketRequest
 from services import audit, keys, telemetry
 from services.auth import Identity, identity_of, requires
@@ -121,7 +122,7 @@ class ExtensionBody(_Body):
     """The period is extended, and the subject was told why."""
 
     reason: Literal["complexity", "number_of_requests"]
-    notice_sent_at: AwareDatetime
+    notice_sent_at: Moment
 
 
 def create_app(
@@ -214,7 +215,7 @@ def _add_filing(
     @requires("tickets:read")
     def list_all(
         status: Annotated[list[TicketStatus] | None, Query()] = None,
-        due_before: AwareDatetime | None = None,
+        due_before: Moment | None = None,
         base: str | None = None,
         after: Annotated[str | None, Query(max_length=120, description="`next` of the page before.")] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,

@@ -8,6 +8,7 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import PlainTextResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from policies.moment import Moment
 from policies.ticket import BaseName
 from services.auth import Identity, identity_of, requires
 from services.installation import open_installation
@@ -38,7 +39,7 @@ class SentBody(_Body):
     """It went out."""
 
     way: Literal["email", "post", "portal"]
-    sent_at: AwareDatetime
+    sent_at: Moment
 
 
 class RecipientBody(_Body):

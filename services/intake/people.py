@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from policies.moment import Moment
 from policies.ticket import CategoryPattern, Code
 from services.auth import Identity, identity_of, requires
 from services.intake.desk import Desk
@@ -31,7 +32,7 @@ class ExemptBody(_Body):
     record: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
         default=None, description="… or one record's id."
     )
-    review_by: AwareDatetime = Field(description="When it must be looked at again.")
+    review_by: Moment = Field(description="When it must be looked at again.")
     reason: Reason = Field(description="Why it is necessary; sealed.")
     version: int | None = Field(default=None, description="Refuse if the ticket has changed since this version.")
 
@@ -119,7 +120,7 @@ def add_people(app: FastAPI, desk: Callable[[], Desk], clock: Callable[[], datet
 
     @app.get("/v1/exemptions", response_model=list[ExemptionView], tags=["tickets"])
     @requires("tickets:read")
-    def due(review_before: AwareDatetime | None = None) -> list[ExemptionView]:
+    def due(review_before: Moment | None = None) -> list[ExemptionView]:
         """Exemptions that must be looked at again by a moment; by default, by now."""
         with desk().store.read() as session:
             return [_view(row) for row in exemptions.due_for_review(session, review_before or clock())]

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from dateutil.relativedelta import relativedelta
 from fastapi import Depends, FastAPI, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from policies.moment import Moment
 from policies.ticket import Reference
 from services.auth import Identity, identity_of, requires
 from services.claims import Claim, add_claim, claims_of
@@ -31,7 +32,7 @@ class ClaimBody(BaseModel):
     output: Annotated[str, StringConstraints(min_length=1, max_length=8000)] = Field(description="What it said.")
     how: Annotated[str, StringConstraints(max_length=2000)] = Field(default="", description="How to reproduce it.")
     model: Annotated[str, StringConstraints(max_length=200)] = Field(default="", description="Its public name.")
-    seen_at: AwareDatetime | None = Field(default=None, description="When it was seen.")
+    seen_at: Moment | None = Field(default=None, description="When it was seen.")
 
 
 class ClaimFiled(BaseModel):

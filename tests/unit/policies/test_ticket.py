@@ -75,6 +75,7 @@ def test_neither_repr_nor_str_shows_the_subject() -> None:
         ({"received_at": "2026-11-20"}, "received_at: must be a date and time with time zone"),
         ({"received_at": "2026-11-20T10:00:00"}, "received_at: must be a date and time with time zone"),
         ({"received_at": 1}, "received_at: must be"),
+        ({"received_at": "1763632800"}, "received_at: must be a date and time with time zone"),
         ({"received_at": (NOW + timedelta(hours=1)).isoformat()}, "received_at: lies in the future"),
         ({"submitted_at": (NOW + timedelta(hours=1)).isoformat()}, "ticket: submitted_at is later"),
         ({"received_at": "0001-01-01T00:00:00+00:00"}, "received_at: lies before 2000"),
