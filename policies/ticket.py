@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from policies.errors import LetheError
-from policies.moment import Moment
+from policies.moment import NO_MOMENT, Moment
 
 BUILTIN_REGIMES = ("ccpa", "gdpr", "lgpd", "uk_gdpr")
 MAX_BODY_BYTES = 64 * 1024
@@ -230,5 +230,5 @@ def _say(fault: Any) -> str:
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
     if fault["type"].startswith("datetime") or fault["type"].startswith("timezone"):
-        return "must be a date and time with time zone (RFC 3339)"
+        return NO_MOMENT
     return str(fault["msg"])

@@ -199,6 +199,7 @@ def test_a_late_ticket_is_taken_and_shown_as_overdue(api: Api) -> None:
     ticket_id = api.file("late", received_at="2026-01-05T10:00:00Z")
     assert api.get(f"/{ticket_id}").json()["overdue"] is True
     assert ticket_id in [t["ticket_id"] for t in api.get("", due_before="2026-03-01T00:00:00Z").json()["tickets"]]
+    assert api.get("", due_before="1772323200").status_code == 422
 
 
 def test_faults_of_acts_name_fields_and_never_values(api: Api) -> None:
