@@ -6,6 +6,7 @@ from markupsafe import escape
 
 INK, MUTED, LINE = "#1c2733", "#5b6875", "#c9d1d9"
 _WIDTH, _LABEL, _ROW, _TEXT = 760, 190, 24, 13
+_LETTER = 7.2  # mean width of a letter at that size
 _PLOT = _WIDTH - _LABEL - 70
 
 
@@ -27,7 +28,10 @@ def bars(rows: Sequence[tuple[str, float, str]]) -> str | None:
 
 
 def scatter(points: Sequence[tuple[str, float, float, str]]) -> str | None:
-    """A labelled point for each (label, x, y, colour), both axes from 0; the line marks a utility of 0.95."""
+    """A labelled point for each (label, x, y, colour), both axes from 0; the line marks a utility of 0.95.
+
+    No label lies on a point or on another label while there is room.
+    """
     if not points:
         return None
     height, left, bottom = 380, 60, 36
@@ -45,16 +49,42 @@ def scatter(points: Sequence[tuple[str, float, float, str]]) -> str | None:
         parts.append(_text(x0 - 8, ty + 4, f"{tick:g}", "end", MUTED))
     parts.append(_text((x0 + x1) / 2, height - 4, "utility: what is kept, as a share of the base's", "middle", MUTED))
     parts.append(_text(x0 + 6, y1 + 8, "forgotten and fluent", "start", MUTED))
-    taken: list[tuple[float, float]] = []
-    for label, x, y, colour in sorted(points, key=lambda point: (-point[2], point[1], point[0])):
-        px, py = at(x, y)
-        place = py + 4
-        while any(abs(place - other) < 13 and abs(px - across) < 150 for across, other in taken):
-            place += 13
-        taken.append((px, place))
+    dots = [at(x, y) for _, x, y, _ in points]
+    taken: list[_Box] = [(px - 6, py - 6, px + 6, py + 6) for px, py in dots]
+    frame = (x0, 0.0, float(_WIDTH), y0)
+    for (label, _, _, colour), (px, py) in zip(points, dots, strict=True):
         parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="5" fill="{colour}"/>')
-        parts.append(_text(px + 9, place, label, "start"))
+        box, anchor = _free(px, py, len(label) * _LETTER, taken, frame)
+        taken.append(box)
+        middle = (box[1] + box[3]) / 2
+        near = box[0] if anchor == "start" else box[2]
+        if abs(middle - py) > _TEXT:
+            parts.append(_line(px, py, near, middle))
+        parts.append(_text(near, middle + 4, label, anchor))
     return _svg(parts, height)
+
+
+_Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def _free(x: float, y: float, width: float, taken: Sequence[_Box], frame: _Box) -> tuple[_Box, str]:
+    """Where a point's label covers nothing, the nearest first, and its anchor; beside the point where all is full."""
+    half = _TEXT / 2
+    places: list[tuple[_Box, str]] = []
+    for off in range(12):
+        for step in (off, -off):
+            middle = y + step * _TEXT
+            places.append(((x + 9, middle - half, x + 9 + width, middle + half), "start"))
+            places.append(((x - 9 - width, middle - half, x - 9, middle + half), "end"))
+    for box, anchor in places:
+        inside = box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
+        if inside and not any(_meet(box, other) for other in taken):
+            return box, anchor
+    return places[0]
+
+
+def _meet(one: _Box, other: _Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _svg(parts: Sequence[str], height: int) -> str:

@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import pytest
@@ -210,3 +211,14 @@ def test_plots_escape_and_take_figures_of_both_signs() -> None:
     assert bars([("a", 0.0, "#000")])
     assert scatter([]) is None
     assert (scatter([("a", 1.2, 0.5, "#000"), ("b", 1.2, 0.5, "#000")]) or "").count("<circle") == 2
+
+
+def test_labels_of_points_that_lie_together_stay_apart() -> None:
+    names = [f"method_{number}" for number in range(8)]
+    drawn = scatter([(name, 0.9 + number / 500, 0.95, "#000") for number, name in enumerate(names)]) or ""
+    found = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(start|end)"[^>]*>(method_\d)<', drawn)
+    assert [name for *_, name in found] == names
+    boxes = [(float(x) - (60 if side == "end" else 0), float(y)) for x, y, side, _ in found]
+    for number, (x, y) in enumerate(boxes):
+        assert not [1 for left, base in boxes[:number] if abs(left - x) < 60 and abs(base - y) < 12]
+        assert 0 < y < 344  # above the axis
