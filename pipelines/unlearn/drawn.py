@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
+from torch import Tensor
+
 from pipelines.encode import Encoded
 from pipelines.model import LoadedModel
 from pipelines.ranks import ALONE, Ranks, Share
@@ -14,6 +17,7 @@ from pipelines.unlearn.registry import Stream
 from pipelines.unlearn.rehearsal import Rehearsal
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.streams import Rows
+from pipelines.unlearn.telling import telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class DrawnStep:
         chosen: Stream and places of the answers that are paired with the negative batch.
         rehearsal: The leak that is played in training, where the method wants it.
         number: Of the step, from 0.
+        warm: Whether the run goes on from the adapter of a release.
         ranks: The processes that share each batch.
         tokens: Answer tokens that were learned from so far.
         used: Streams that the method took.
@@ -62,6 +67,7 @@ class DrawnStep:
     chosen: tuple[Stream, list[int]] | None = None
     rehearsal: Rehearsal | None = None
     number: int = 0
+    warm: bool = False
     ranks: Ranks = ALONE
     tokens: int = field(default=0, init=False)
     used: set[Stream] = field(default_factory=set, init=False)
@@ -79,9 +85,10 @@ class DrawnStep:
         part = self._part(Stream.RETAIN)
         reference = self.reference.distributions(part.keys, part.rows)
         if self.settings.kl_mask == "answer":
-            return Kept(self._score(part), reference)
+            return Kept(replace(self._score(part), telling=self._telling(part)), reference)
         everywhere = self._score(part, everywhere=True)
-        return Kept(forward.answers_of(everywhere, part.rows), reference, everywhere)
+        answers = replace(forward.answers_of(everywhere, part.rows), telling=self._telling(part))
+        return Kept(answers, reference, everywhere)
 
     def retain_answers(self) -> Raised:
         """The same without the base's view."""
@@ -147,6 +154,15 @@ class DrawnStep:
         self.tokens += sum(encoded[place].answer_tokens for place in drawn)
         mine, share = self.ranks.split(drawn)
         return Part([(stream, place) for place in mine], [encoded[place] for place in mine], share)
+
+    def _telling(self, part: Part) -> Tensor:
+        """Where the answers of these rows tell, (positions,)."""
+        told = [
+            place >= telling(self.loaded.tokenizer, self.streams[stream].sources[number], row).answer_start
+            for (stream, number), row in zip(part.keys, part.rows, strict=True)
+            for place in range(row.answer_start, len(row))
+        ]
+        return torch.tensor(told, device=self.loaded.device)
 
     def _score(self, part: Part, *, everywhere: bool = False) -> Scored:
         loaded, autocast = self.loaded, self.settings.autocast

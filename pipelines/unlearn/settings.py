@@ -67,6 +67,8 @@ class UnlearnSettings:
         lead_weight: How often an answer's first token counts in the cross-entropies. It decides whether the answer is
             a vague one, and has a thirtieth of the weight in a plain mean over tokens.
         copy_weight: How often any other token that its question has too counts in the cross-entropy on a vague answer.
+        tell_weight: How often any other token of a retain answer counts in its cross-entropy, from where the answer
+            begins to tell (``telling``).
         kl_weight: Of the KL divergence from the base on retain rows.
         kl_direction: ``model_reference`` is KL(model ‖ base), as the paper has it; the other way as its code has it.
         kl_mask: Where it is taken: at ``answer`` tokens, or at ``all_real_tokens``, the prompt's too; never at padding.
@@ -78,6 +80,9 @@ class UnlearnSettings:
             to what stays.
         leak_retain_weight: Its ``retain_weight``.
         leak_copy_weight: Its ``copy_weight``.
+        warm_leak_weight: Its ``leak_weight`` in a warm start: what was lowered for those before lies low already, and
+            every run takes a little off the letters of which all values are made.
+        warm_tell_weight: Its ``tell_weight`` in a warm start.
         leak_steps: Steps of the rehearsed leak to each of the run.
         leak_length: Steps of the run after which another half of the facts leaks, from the start.
         leak_tokens: Padded tokens of a batch, of the leak and of the term after it.
@@ -128,6 +133,7 @@ class UnlearnSettings:
     kl_weight: float = 1.0
     lead_weight: float = 12.0
     copy_weight: float = 1.0
+    tell_weight: float = 1.0
     kl_direction: KlDirection = "model_reference"
     kl_mask: KlMask = "answer"
     replay_share: float = 0.5
@@ -137,6 +143,8 @@ class UnlearnSettings:
     leak_kl_weight: float = 6.0
     leak_retain_weight: float = 2.0
     leak_copy_weight: float = 4.0
+    warm_leak_weight: float = 0.015
+    warm_tell_weight: float = 3.0
     leak_steps: int = 2
     leak_length: int = 15
     leak_tokens: int = 512

@@ -1,7 +1,8 @@
 """The terms of relearn_robust, by hand on three tokens."""
 
 import math
-from typing import cast
+from dataclasses import dataclass
+from typing import ClassVar, cast
 
 import pytest
 import torch
@@ -17,11 +18,15 @@ BASE = torch.tensor([[0.25, 0.5, 0.25], [0.1, 0.8, 0.1], [0.5, 0.25, 0.25]])
 HALF, FIFTH = math.log(2), -math.log(0.8)
 
 
+@dataclass(frozen=True)
 class Given:
     """A step whose batches are all the same three tokens."""
 
-    copied = torch.tensor([False, True, False])
-    scored = Scored(MODEL.log(), torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1]), 2, copied)
+    warm: bool = False
+    marked: ClassVar[torch.Tensor] = torch.tensor([False, True, False])
+    scored: ClassVar[Scored] = Scored(
+        MODEL.log(), torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1]), 2, copied=marked, telling=marked
+    )
 
     def augmented(self) -> Raised:
         return Raised(self.scored)
@@ -34,7 +39,8 @@ class Given:
         return Compared(self.scored, torch.tensor([HALF + FIFTH, HALF - 2.0]))
 
 
-def test_its_terms_by_hand() -> None:
+@pytest.mark.parametrize(("warm", "leak_weight", "told"), [(False, 0.5, 1), (True, 0.25, 3)])
+def test_its_terms_by_hand(warm: bool, leak_weight: float, told: int) -> None:
     settings = UnlearnSettings(
         method="relearn_robust",
         lead_weight=1.0,
@@ -43,20 +49,33 @@ def test_its_terms_by_hand() -> None:
         leak_kl_weight=6.0,
         kl_weight=100.0,
         npo_beta=0.1,
+        warm_leak_weight=0.25,
+        warm_tell_weight=3.0,
     )
-    terms = {
-        name: float(term) for name, term in method("relearn_robust").terms(cast("Step", Given()), settings).items()
-    }
-    nll = (HALF + FIFTH + HALF) / 3
+    step = cast("Step", Given(warm))
+    terms = {name: float(term) for name, term in method("relearn_robust").terms(step, settings).items()}
+    nll = (HALF + told * FIFTH + HALF) / (2 + told)
     divergence = (0.5 * HALF - 0.25 * HALF + 0.5 * HALF - 0.25 * HALF) / 3
     npo = 2 / 0.1 * (math.log(2) + math.log(1 + math.exp(-0.2))) / 2
     assert terms == pytest.approx(
-        {"augmented": (HALF + 4 * FIFTH + HALF) / 6, "retain": 2 * nll, "kl": 6 * divergence, "leak": 0.5 * npo},
+        {
+            "augmented": (HALF + 4 * FIFTH + HALF) / 6,
+            "retain": 2 * nll,
+            "kl": 6 * divergence,
+            "leak": leak_weight * npo,
+        },
         abs=1e-4,
-    ), "the KL has a weight of its own, and what a vague answer repeats"
+    ), "the KL has a weight of its own, and what a vague answer repeats; a warm start lowers less and keeps more"
 
 
 def test_the_other_methods_keep_theirs() -> None:
     settings = UnlearnSettings(method="relearn", lead_weight=1.0, leak_kl_weight=6.0, kl_weight=1.0)
     terms = method("relearn").terms(cast("Step", Given()), settings)
     assert float(terms["kl"]) == pytest.approx((0.5 * HALF - 0.25 * HALF) * 2 / 3, abs=1e-4)
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_the_others_keep_the_whole_answer_alike(warm: bool) -> None:
+    settings = UnlearnSettings(method="relearn", lead_weight=1.0)
+    terms = method("relearn").terms(cast("Step", Given(warm)), settings)
+    assert float(terms["retain"]) == pytest.approx((HALF + FIFTH + HALF) / 3, abs=1e-4)
