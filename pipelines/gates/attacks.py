@@ -62,13 +62,16 @@ def _tier_gate(suite: AttackSuite | None, demanded: int) -> Gate:
 
 
 def _attack_gate(case: Case, result: AttackResult, subject: str | None) -> Gate:
-    """A failure counts whoever chose the attack; what is open counts where the policy demands its tier."""
+    """A failure counts whoever chose the attack; what is open counts where the policy demands its tier.
+
+    Evidence that could not be had (a membership test on too few answers) holds up nobody: it decides nothing anyhow.
+    """
     demanded = result.tier <= case.limits.attack_tier_min
     gate = Gate(
         name=f"attack:{result.name}",
         subject=subject,
         state="undecided",
-        required=demanded and not result.inapplicable,
+        required=demanded and not result.inapplicable and result.measure not in EVIDENCE,
         reason=f"The attack {result.name} came to no figure: {result.note or 'no reason given'}.",
     )
     if result.state != "measured" or result.measure is None:

@@ -7,7 +7,7 @@ import pytest
 from pipelines.gates.gate import Gate, State
 from pipelines.gates.retraining import could_help
 from pipelines.verdict import EarlierRelease, Verdict, decide
-from pipelines.verify.attacks.port import AttackResult, SubjectResult
+from pipelines.verify.attacks.port import AttackResult, Measure, SubjectResult
 from pipelines.verify.attacks.suite import AttackSuite
 from pipelines.verify.measure import Measurement
 from policies.thresholds import Thresholds
@@ -15,6 +15,7 @@ from tests.unit.pipelines import test_verdict as plain
 
 DEFAULTS = Thresholds()
 ALL_TIERS = Thresholds(attack_tier_min=1)
+TO_THE_END = Thresholds(attack_tier_min=2)
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +279,20 @@ def test_evidence_is_told_and_decides_nothing(measured: tuple[Measurement, Measu
     assert verdict.outcome == "accepted"
     assert "attack:membership" not in attack_gates(verdict)
     assert "membership: 0.930, held against no threshold" in verdict.findings
+
+
+@pytest.mark.parametrize(("measure", "outcome"), [("auc", "accepted"), ("hits", "undecided"), (None, "undecided")])
+def test_evidence_that_cannot_be_had_holds_up_nobody(
+    measured: tuple[Measurement, Measurement], measure: Measure | None, outcome: str
+) -> None:
+    """A person of one ticket has fewer answers than a membership test needs; what broke off has no measure."""
+    found = result("membership:loss", None, tier=2, state="not_run", note="too few", subjects={})
+    found = found.model_copy(update={"measure": measure})
+    told = leaking(0.0, 0.0).model_copy(update={"name": "rtt", "tier": 2})
+    verdict = verdict_with(measured, suite(result(), leaking(0.0, 0.0), told, found, tiers=(0, 1, 2)), TO_THE_END)
+    assert verdict.outcome == outcome
+    gate = attack_gates(verdict)["attack:membership:loss"]
+    assert (gate.state, gate.required) == ("not_run", measure != "auc")
 
 
 def test_a_verdict_with_attacks_is_json_and_comes_back(measured: tuple[Measurement, Measurement]) -> None:
