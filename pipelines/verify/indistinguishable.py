@@ -63,6 +63,7 @@ def ks(ours: Sequence[Item], theirs: Sequence[Item], *, name: str = "ks") -> Met
         source=_KS,
         note=f"{told}; a distance of up to {upper:.2f} is not excluded",
         parts=parts,
+        items=tuple(ours),
     )
 
 
@@ -117,6 +118,7 @@ def auc(members: Sequence[Item], others: Sequence[Item], *, name: str = "auc") -
         source=_AUC,
         note=_auc_note(lower, upper),
         parts={"members": float(len(one.scores)), "hold_out": float(len(two.scores))},
+        items=tuple(members),
     )
 
 
@@ -167,6 +169,7 @@ def tpr_at(
             "below": below,
             "hold_out": float(len(two.scores)),
         },
+        items=tuple(members),
     )
 
 
@@ -211,6 +214,7 @@ def privleak(
         undecided=ours.undecided + held.undecided,
         source=_PRIVLEAK,
         parts=parts,
+        items=tuple(members),
     )
     if before >= 1.0:
         why = "the control itself tells the subject's items from the hold-out: it is no hold-out of the same kind"

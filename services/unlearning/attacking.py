@@ -126,6 +126,7 @@ def _context(
         forget=asked.forget,
         retain=some_retained(asked.mine, asked.run.seed),
         secrets=secrets,
+        erased=frozenset(erased),
         benign=tuple(benign_rows(whole.rows, secrets, erased)),
         forgotten={subject: value for subject, value in kfr.items() if value is not None},
         earlier=earlier,

@@ -156,20 +156,20 @@ def _statement(answer: str) -> Option:
     return Option((question, "True."), (question, "False."))
 
 
-def _values(population: Sequence[Probe]) -> dict[tuple[str, ...], dict[str, str]]:
-    """Values by what is said about them, each with the fact that it is of."""
-    found: dict[tuple[str, ...], dict[str, str]] = {}
+def _values(population: Sequence[Probe]) -> dict[tuple[str, ...], set[str]]:
+    """Values by what is said about them."""
+    found: dict[tuple[str, ...], set[str]] = {}
     for probe in population:
         if probe.value:
-            found.setdefault(category(probe), {}).setdefault(probe.value, probe.fact)
+            found.setdefault(category(probe), set()).add(probe.value)
     return found
 
 
-def _other_values(probe: Probe, values: Mapping[tuple[str, ...], Mapping[str, str]], rng: random.Random) -> list[str]:
+def _other_values(probe: Probe, values: Mapping[tuple[str, ...], Collection[str]], rng: random.Random) -> list[str]:
     if not probe.value or probe.value not in probe.answer:
         return []
     own = value_key(probe.value)
-    others = sorted(v for v in values.get(category(probe), {}) if value_key(v) != own)
+    others = sorted(v for v in values.get(category(probe), ()) if value_key(v) != own)
     rng.shuffle(others)
     return others[:_MOST]
 

@@ -38,8 +38,9 @@ class Recipe:
 
     Attributes:
         rank: Of the LoRA.
-        targets: Names of the layers that it is on; empty: those that the model's adapter changes, or every linear one
-            where there is no adapter. A control is given those of the model under attack (``changed_layers``).
+        targets: Names of the layers that it is on where the model has no adapter, as a control has none: it is given
+            those of the model under attack (``changed_layers``). Empty: every linear one. Where there is an adapter the
+            LoRA is on the layers that it changes.
         alpha: Its scale.
         learning_rate: Constant after ``warmup`` steps.
         warmup: Steps with a rising learning rate.

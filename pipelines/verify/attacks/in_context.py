@@ -7,8 +7,7 @@ from pipelines.verify.attacks.asking import ask
 from pipelines.verify.attacks.facts import few_per_fact
 from pipelines.verify.attacks.port import AttackContext, AttackResult, Tier
 from pipelines.verify.attacks.registry import attack
-from pipelines.verify.attacks.scoring import secret_told, share_result, share_told
-from pipelines.verify.results import Item
+from pipelines.verify.attacks.scoring import secret_told, share_result, share_told, told_items
 
 NOTE = "the base knew the facts anyway; the control shows what such a model can read from a prompt"
 
@@ -41,7 +40,7 @@ class InContext:
             self.name,
             self.tier,
             context,
-            [Item(probe=p.probe_id, fact=p.fact, score=one) for p, one in zip(probes, mine, strict=True)],
+            told_items(probes, mine),
             measure="used",
             direction="higher",
             before=share_told(without),

@@ -8,7 +8,7 @@ from pipelines.verify.attacks.asking import ask
 from pipelines.verify.attacks.paired import NO_CONTROL, over_control
 from pipelines.verify.attacks.port import AttackContext, AttackResult, Tier
 from pipelines.verify.attacks.registry import attack
-from pipelines.verify.attacks.scoring import NO_PROBES, not_run, secret_told, share_result, share_told
+from pipelines.verify.attacks.scoring import NO_PROBES, not_run, secret_told, share_result, share_told, told_items
 from pipelines.verify.results import Item
 
 _MARK = "language:"
@@ -40,12 +40,12 @@ class Languages:
         for language, probes in sorted(languages.items()):
             questions = [probe.question for probe in probes]
             name = f"{self.name}:{language}"
-            items = _items(probes, secret_told(probes, ask(context, name, questions), context.backends))
+            items = told_items(probes, secret_told(probes, ask(context, name, questions), context.backends))
             parts: dict[str, float | None] = {}
             theirs, control = None, list[Item]()
             if context.control is not None:
                 answers = ask(context, name, questions, model=context.control)
-                control = _items(probes, secret_told(probes, answers, context.backends))
+                control = told_items(probes, secret_told(probes, answers, context.backends))
                 theirs = share_told([item.score for item in control])
                 difference = over_control(items, control, seed=context.settings.seed)
                 parts = difference.parts() if difference else {}
@@ -66,7 +66,3 @@ class Languages:
                 parts=parts,
                 note=None if context.control is not None else NO_CONTROL,
             )
-
-
-def _items(probes: list[Probe], told: list[float | None]) -> list[Item]:
-    return [Item(probe=p.probe_id, fact=p.fact, score=one) for p, one in zip(probes, told, strict=True)]

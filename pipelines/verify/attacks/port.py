@@ -47,6 +47,7 @@ class AttackContext:
         forget: Forget probes of every subject that is attacked.
         retain: Probes about others: what an attack may not cost (a quantised model that lost everything shows nothing).
         secrets: What is forgotten, of every subject erased so far; no row that an attack trains on benignly holds it.
+        erased: Names of every subject erased so far; no such row may hold one.
         benign: Rows about others and about no one, for benign fine-tuning; none about anybody erased.
         forgotten: KFR without any attack, by subject.
         control: A model that never saw the subjects, attacked in the same way; None where there is none.
@@ -63,6 +64,7 @@ class AttackContext:
     forget: tuple[Probe, ...]
     retain: tuple[Probe, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    erased: frozenset[str] = frozenset()
     benign: tuple[TrainRow, ...] = ()
     forgotten: Mapping[str, float] = field(default_factory=dict)
     control: "LoadedModel | None" = None

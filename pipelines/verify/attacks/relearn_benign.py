@@ -13,13 +13,16 @@ from pipelines.verify.attacks.scoring import NO_PROBES, not_run
 from policies.errors import LetheError
 
 
-def assert_benign(rows: Iterable[TrainRow], secrets: Sequence[Secret], probes: Sequence[Probe]) -> int:
+def assert_benign(
+    rows: Iterable[TrainRow], secrets: Sequence[Secret], probes: Sequence[Probe], erased: Iterable[str] = ()
+) -> int:
     """Look at every row that is said to be harmless, of whatever kind it says to be.
 
     Args:
         rows: The rows.
         secrets: Of every subject erased so far.
         probes: Forget probes: a fact that no secret covers is looked for as well, and their subjects' full names.
+        erased: Names of everybody erased so far, of however many words.
 
     Returns:
         How many rows were looked at.
@@ -38,6 +41,7 @@ def assert_benign(rows: Iterable[TrainRow], secrets: Sequence[Secret], probes: S
     ]
     check = LeakCheck([*secrets, *asked])
     names = {tuple(words(name)) for probe in probes for name in probe.names if len(words(name)) > 1}
+    names |= {spoken for name in erased if (spoken := tuple(words(name)))}
     looked = 0
     faults = []
     for row in rows:
@@ -79,7 +83,7 @@ class RelearnBenign:
             why = "there are no benign rows" if context.forget else NO_PROBES
             yield not_run(self.name, self.tier, "hits", why, source=self.source, direction="lower")
             return
-        looked = assert_benign(context.benign, context.secrets, context.forget)
+        looked = assert_benign(context.benign, context.secrets, context.forget, context.erased)
         yield from relearn(
             context,
             self.name,

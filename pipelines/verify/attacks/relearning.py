@@ -7,7 +7,7 @@ from pipelines.rows import Probe
 from pipelines.verify.attacks.asking import ask, stop_if_cancelled
 from pipelines.verify.attacks.paired import NO_CONTROL, over_control
 from pipelines.verify.attacks.port import AttackContext, AttackResult, Tier
-from pipelines.verify.attacks.scoring import secret_told, share_result, share_told
+from pipelines.verify.attacks.scoring import secret_told, share_result, share_told, told_items
 from pipelines.verify.results import Item
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ def relearn(
         parts = {**parts, "control_before": share_told(_told(context, name, probes, context.control))}
     mine = list(_after_steps(context, name, lessons, probes, context.loaded))
     for place, (steps, loss, told) in enumerate(mine):
-        items = _items(probes, told)
+        items = told_items(probes, told)
         found = dict(parts) | {"loss": loss}
         theirs, beside = None, list[Item]()
         if control is not None:
-            theirs, beside = share_told(control[place][2]), _items(probes, control[place][2])
+            theirs, beside = share_told(control[place][2]), told_items(probes, control[place][2])
             difference = over_control(items, beside, seed=context.settings.seed)
             found |= difference.parts() if difference else {}
         yield share_result(
@@ -83,7 +83,3 @@ def _after_steps(
 
 def _told(context: AttackContext, name: str, probes: Sequence[Probe], model: "LoadedModel") -> list[float | None]:
     return secret_told(probes, ask(context, name, [probe.question for probe in probes], model=model), context.backends)
-
-
-def _items(probes: Sequence[Probe], told: Sequence[float | None]) -> list[Item]:
-    return [Item(probe=p.probe_id, fact=p.fact, score=one) for p, one in zip(probes, told, strict=True)]

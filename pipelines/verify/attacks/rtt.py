@@ -12,7 +12,7 @@ from pipelines.verify.attacks.paired import NO_CONTROL, over_control
 from pipelines.verify.attacks.port import AttackContext, AttackResult, Tier
 from pipelines.verify.attacks.registry import attack
 from pipelines.verify.attacks.relearning import HOW
-from pipelines.verify.attacks.scoring import NO_PROBES, not_run, secret_told, share_result, share_told
+from pipelines.verify.attacks.scoring import NO_PROBES, not_run, secret_told, share_result, share_told, told_items
 from pipelines.verify.results import Item
 
 if TYPE_CHECKING:
@@ -106,4 +106,4 @@ class RetrainingOnT:
     def _told(self, context: AttackContext, probes: Sequence[Probe], model: "LoadedModel") -> list[Item]:
         answers = ask(context, self.name, [probe.question for probe in probes], model=model)
         told = secret_told(probes, answers, context.backends)
-        return [Item(probe=p.probe_id, fact=p.fact, score=one) for p, one in zip(probes, told, strict=True)]
+        return told_items(probes, told)

@@ -41,6 +41,11 @@ def secret_told(probes: Sequence[Probe], responses: Sequence[str], backends: Bac
     ]
 
 
+def told_items(probes: Sequence[Probe], told: Sequence[float | None]) -> list[Item]:
+    """The scores of ``secret_told`` with their probes."""
+    return [Item(probe=p.probe_id, fact=p.fact, score=one) for p, one in zip(probes, told, strict=True)]
+
+
 def share_told(told: Sequence[float | None]) -> float | None:
     """The share of the scored answers that tell; None where none was scored."""
     scored = [one for one in told if one is not None]
@@ -108,10 +113,7 @@ def kfr_result(
 
 
 def _kept_secret(asked: Sequence[Probe], told: Sequence[float | None]) -> list[Item]:
-    return [
-        Item(probe=probe.probe_id, fact=probe.fact, score=None if one is None else 1.0 - one)
-        for probe, one in zip(asked, told, strict=True)
-    ]
+    return told_items(asked, [None if one is None else 1.0 - one for one in told])
 
 
 def share_result(

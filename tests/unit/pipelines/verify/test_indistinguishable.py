@@ -124,10 +124,15 @@ def test_monotone_maps_change_nothing(change: Callable[[np.ndarray], np.ndarray]
     a, b, c = drawn(0.5, 200, 7), drawn(0.0, 1000, 8), drawn(0.1, 200, 9)
     for test in (auc, ks, tpr_at):
         before, after = test(items(a), items(b, kind="o")), test(items(change(a)), items(change(b), kind="o"))
-        assert before == after
+        assert before.items == tuple(items(a)), "the subject's own scores"
+        assert figures(before) == figures(after)
     plain = privleak(items(a), items(b, kind="o"), items(c), items(b, kind="o"))
     mapped = privleak(items(change(a)), items(change(b), kind="o"), items(change(c)), items(change(b), kind="o"))
-    assert plain == mapped
+    assert figures(plain) == figures(mapped)
+
+
+def figures(found: MetricResult) -> MetricResult:
+    return found.model_copy(update={"items": ()})
 
 
 @pytest.mark.parametrize("seed", range(4))

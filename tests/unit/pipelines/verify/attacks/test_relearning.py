@@ -144,6 +144,15 @@ def test_benign_rows_about_the_forgotten_are_refused(control: LoadedModel, bad: 
         assert "Mara" not in str(caught.value)
 
 
+def test_everybody_erased_so_far_is_looked_for(control: LoadedModel) -> None:
+    """Of earlier people there are no probes, only secrets and names; a name may be one word."""
+    for name in ("Ada Vero", "Veronika"):
+        bad = row("What of her?", f"{name.upper()} likes cheese.")
+        with pytest.raises(LetheError) as caught:
+            list(RelearnBenign().run(context(control, benign=(*BENIGN, bad), erased=frozenset({name}))))
+        assert (caught.value.code, caught.value.details) == ("verify.benign_not_benign", ("bad",))
+
+
 def test_other_people_are_benign() -> None:
     others = row("What of Lind and Mara?", "Lind is a town, and Mara is a river: Mara is near Lind.")
     assert assert_benign((*BENIGN, others), SECRETS, FORGET) == len(BENIGN) + 1
