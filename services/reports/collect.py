@@ -273,7 +273,14 @@ def _model(results: Results) -> ModelPart | None:
         training_passes=trained.get("passes"),
         training_steps=trained.get("steps"),
         training_seconds=trained.get("seconds"),
+        training_stopped=_stopped(trained),
     )
+
+
+def _stopped(trained: Mapping[str, Any]) -> str | None:
+    """How a run ended that looked at its exposure to stop early; over-unlearned is a leak too."""
+    state = trained.get("exposure_state")
+    return f"{trained['stopped']}: {state}".replace("_", " ") if state else None
 
 
 def _method(run: Run | None, results: Results) -> MethodPart | None:

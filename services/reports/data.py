@@ -154,6 +154,7 @@ class ModelPart(Part):
     training_passes: float | None = Field(default=None, gt=0)
     training_steps: int | None = Field(default=None, ge=0)
     training_seconds: float | None = Field(default=None, ge=0)
+    training_stopped: Words | None = None
 
 
 class MethodPart(Part):

@@ -184,6 +184,7 @@ POINTS: tuple[Point, ...] = (
             Item("Passes over the training rows", "model.training_passes", _NO_RUN, "number"),
             Item("Training steps", "model.training_steps", _NO_RUN, "number"),
             Item("Training time", "model.training_seconds", _NO_RUN, "seconds"),
+            Item("Early stopping by exposure", "model.training_stopped", "the settings did not ask for it"),
         ),
     ),
     Point(

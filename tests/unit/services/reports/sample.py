@@ -270,6 +270,7 @@ def full(outcome: str = "accepted") -> ReportData:
             "versions": {"torch": "2.13.0", "peft": "0.21.0"},
             "training_passes": 3.2,
             "training_steps": 160,
+            "training_stopped": "never reached: under unlearned",
             "training_seconds": 71.4,
         },
         "method": {

@@ -96,6 +96,7 @@ def test_while_the_run_is_under_way_what_is_done_is_told(place: Place) -> None:
 def test_the_training_that_counts_is_the_last_and_those_before_are_told(place: Place) -> None:
     run_id = place.planned(0)
     again = {"start": "base", "directory": "base", "seed": 9, "settings": {"rank": 16}, "seconds": 7.5, "curve": None}
+    again |= {"stopped": "never_reached", "exposure_state": "over_unlearned"}
     script = Script({"verify": [measured("rejected")], "train": [trained("release"), trained("base") | again]})
     workshop = run.Workshop(place.installation, place.store, FakeRunners(place, script))
     run.begin(workshop, run_id, 0)
@@ -107,6 +108,7 @@ def test_the_training_that_counts_is_the_last_and_those_before_are_told(place: P
     assert values["model.seed"] == 9
     assert values["model.training_seconds"] == 7.5
     assert (values["model.training_passes"], values["model.training_steps"]) == (4.48, 160)
+    assert values["model.training_stopped"] == "never reached: over unlearned"
     assert found["training"] is None
     (earlier,) = values["measuring.earlier_tries"]
     assert (earlier["start"], earlier["seed"], earlier["outcome"]) == ("release", 0, "rejected")
