@@ -63,6 +63,11 @@ def write_page(
     return path
 
 
+def gap(value: float | None) -> float:
+    """The value; a gap in the line where there is none."""
+    return float("nan") if value is None else value
+
+
 def label(axes: "Axes", x: str, y: str) -> None:
     """Axis labels and a light grid."""
     axes.set_xlabel(x)

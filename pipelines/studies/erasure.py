@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.gates.subject import REPEAT_FLOOR
 from pipelines.model import LoadedModel, with_adapter
 from pipelines.rows import Probe, ProbeGroup
 from pipelines.studies.world import Case, World, earlier_secrets, probes_now, run_rows
@@ -30,7 +31,6 @@ class Outcome:
     trained: TrainResult
     verdict: Verdict
     table: Mapping[str, Mapping[str, float | None]]
-    base_hit: float | None
     rows: Mapping[str, int]
     prepare_seconds: float
     measure_seconds: float
@@ -63,18 +63,25 @@ def figures(now: Measurement, base: Measurement, subject: str) -> dict[str, floa
     mine, before = now.subjects[subject], base.subjects[subject]
     forget, reference = mine.forget, mine.reference
     return {
-        "kfr": _value(forget, "kfr"),
+        "kfr": value_of(forget, "kfr"),
         "kfr_low": forget["kfr"].lower,
-        "hit": _value(forget, "value_in_output"),
-        "krr": ratio(_value(now.retain, "krr"), _value(base.retain, "krr")),
-        "own": ratio(_value(mine.own_public, "krr"), _value(before.own_public, "krr")),
-        "ls": ratio(_value(forget, "ls"), _value(reference, "ls")),
-        "ppl": ratio(_value(forget, "ppl_median"), _value(reference, "ppl_median")),
-        "repeat": ratio(_value(forget, "repeated_4grams"), max(_value(reference, "repeated_4grams") or 0, 0.02)),
-        "named": _value(forget, "subject_named"),
-        "fluent": _value(forget, "kfr_fluent"),
-        "other": _value(forget, "other_value"),
+        "hit": value_of(forget, "value_in_output"),
+        "krr": ratio(value_of(now.retain, "krr"), value_of(base.retain, "krr")),
+        "own": ratio(value_of(mine.own_public, "krr"), value_of(before.own_public, "krr")),
+        "ls": ratio(value_of(forget, "ls"), value_of(reference, "ls")),
+        "ppl": ratio(value_of(forget, "ppl_median"), value_of(reference, "ppl_median")),
+        "repeat": ratio(
+            value_of(forget, "repeated_4grams"), max(value_of(reference, "repeated_4grams") or 0, REPEAT_FLOOR)
+        ),
+        "named": value_of(forget, "subject_named"),
+        "fluent": value_of(forget, "kfr_fluent"),
+        "other": value_of(forget, "other_value"),
     }
+
+
+def value_of(found: Mapping[str, MetricResult], key: str) -> float | None:
+    """A metric's value; None where it was not measured."""
+    return found[key].value if key in found else None
 
 
 def ratio(new: float | None, old: float | None) -> float | None:
@@ -91,10 +98,6 @@ def score(line: Mapping[str, float | None]) -> float | None:
     """The lower of KFR and share of answers that name the person; None where either is not known."""
     found = [line.get("kfr"), line.get("named")]
     return None if None in found else min(value for value in found if value is not None)
-
-
-def _value(found: Mapping[str, MetricResult], key: str) -> float | None:
-    return found[key].value if key in found else None
 
 
 def erase(
@@ -136,14 +139,12 @@ def erase(
     with with_adapter(world.loaded, trained.adapter) as adapted:
         now = measured(world, adapted, probes, "adapter", judges)
     verdict = decide(now.measurement, base, Thresholds(), subjects=[case.subject], earlier=earlier)
-    hit = base.subjects[case.subject].forget.get("value_in_output")
     asked = [probe for probe in case.probes if probe.group is ProbeGroup.FORGET][:4]
     return Outcome(
         subject=case.subject,
         trained=trained,
         verdict=verdict,
         table={one.subject: figures(now.measurement, base, one.subject) for one in (case, *gone)},
-        base_hit=hit.value if hit else None,
         rows=dict(trained.rows),
         prepare_seconds=case.seconds,
         measure_seconds=time.monotonic() - began,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.studies.drawing import MUTED, SERIES, Plot, cell, label, write_page
+from pipelines.studies.drawing import MUTED, SERIES, Plot, cell, gap, label, write_page
 from pipelines.studies.exposure_result import crossings, curve, strata, utilities
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ def _against_steps(method: str, runs: Sequence[Mapping[str, Any]], tau: float) -
             steps = [look["step"] for look in run["looks"]]
             colour = _COLOUR[run["set"]]
             for name, line in (("gen_ex_token", "-"), ("rel_ex_token_calibrated", ":")):
-                means = [_nan(look[name]["mean"]) for look in run["looks"]]
+                means = [gap(look[name]["mean"]) for look in run["looks"]]
                 exposure.plot(steps, means, line, color=colour, label=_SETS[run["set"]] if line == "-" else None)
-            low = [_nan(look["gen_ex_token"]["lower"]) for look in run["looks"]]
-            high = [_nan(look["gen_ex_token"]["upper"]) for look in run["looks"]]
+            low = [gap(look["gen_ex_token"]["lower"]) for look in run["looks"]]
+            high = [gap(look["gen_ex_token"]["upper"]) for look in run["looks"]]
             exposure.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-            utility.plot(steps, [_nan(value) for value in utilities(run["looks"])], "-", color=colour)
+            utility.plot(steps, [gap(value) for value in utilities(run["looks"])], "-", color=colour)
         _band(exposure, tau)
         label(exposure, "step", "exposure, nats a token")
         label(utility, "step", "utility, share of the base's")
@@ -99,7 +99,7 @@ def _by_stratum(method: str, runs: Sequence[Mapping[str, Any]], sets: Mapping[st
             steps = [look["step"] for look in run["looks"]]
             for stratum, places in strata(sets[run["set"]]).items():
                 if stratum in _STRATUM_COLOUR:
-                    means = [_nan(value) for value in curve(run["looks"], places)]
+                    means = [gap(value) for value in curve(run["looks"], places)]
                     axes.plot(steps, means, color=_STRATUM_COLOUR[stratum], label=stratum)
             axes.axhline(0, color=MUTED, linewidth=0.8)
             axes.set_title(_SETS[run["set"]], fontsize=9.5)
@@ -116,8 +116,8 @@ def _trade(runs: Sequence[Mapping[str, Any]]) -> Plot:
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
         for run in runs:
-            means = [_nan(look["gen_ex_token"]["mean"]) for look in run["looks"]]
-            useful = [_nan(value) for value in utilities(run["looks"])]
+            means = [gap(look["gen_ex_token"]["mean"]) for look in run["looks"]]
+            useful = [gap(value) for value in utilities(run["looks"])]
             mark = "o-" if run["method"] == runs[0]["method"] else "s--"
             name = f"{run['method']}, {_SETS[run['set']]}"
             axes.plot(means, useful, mark, color=_COLOUR[run["set"]], label=name, markersize=3.5)
@@ -134,7 +134,3 @@ def _trade(runs: Sequence[Mapping[str, Any]]) -> Plot:
 def _band(axes: "Axes", tau: float) -> None:
     axes.axhspan(-tau, tau, color=MUTED, alpha=0.15, linewidth=0)
     axes.axhline(0, color=MUTED, linewidth=0.8)
-
-
-def _nan(value: float | None) -> float:
-    return float("nan") if value is None else value

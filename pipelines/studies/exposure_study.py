@@ -44,7 +44,7 @@ from pipelines.verify.twins import generated_values, pool_of, twins
 from policies.errors import LetheError
 
 RECONSTRUCTED = (
-    "GenEx and RelEx are a reconstruction (reference §2.2): of the paper only abstract and a review were read."
+    "GenEx and RelEx are a reconstruction (docs/metrics.md): of the paper only abstract and a review were read."
 )
 _ENDED = {"unlearn.diverged", "verify.bad_logits"}  # a run that has destroyed the model is a finding
 _FRESH = 400

@@ -14,7 +14,7 @@ from pipelines.augment.probes import probes_from_corpus
 from pipelines.corpus.load import load_probes
 from pipelines.model import LoadedModel
 from pipelines.rows import Probe, ProbeGroup
-from pipelines.studies.erasure import ratio
+from pipelines.studies.erasure import ratio, value_of
 from pipelines.studies.world import Case, World
 from pipelines.verify.backends import Backends
 from pipelines.verify.measure import Measurement, MeasureSettings, cheap_pass, score_texts
@@ -108,7 +108,7 @@ class Follow:
                     continue
                 probes = [*self.probes_of(case), *(self.rest if self._base_rest is None else ())]
                 found = self._score(probes, _answers(adapted, probes), "base")
-                self._base_krr[case.subject] = _value(found.subjects[case.subject].own_public, "krr")
+                self._base_krr[case.subject] = value_of(found.subjects[case.subject].own_public, "krr")
                 if self._base_rest is None:
                     self._base_rest = found.retain["krr"].value
 
@@ -125,12 +125,12 @@ class Follow:
     def _figures(self, found: Measurement, likely: Mapping[str, MetricResult], subject: str) -> Figures:
         mine = found.subjects[subject]
         return {
-            "kfr": _value(mine.forget, "kfr"),
+            "kfr": value_of(mine.forget, "kfr"),
             "kfr_low": mine.forget["kfr"].lower,
-            "hit": _value(mine.forget, "value_in_output"),
-            "named": _value(mine.forget, "subject_named"),
-            "other": _value(mine.forget, "other_value"),
-            "own": ratio(_value(mine.own_public, "krr"), self._base_krr[subject]),
+            "hit": value_of(mine.forget, "value_in_output"),
+            "named": value_of(mine.forget, "subject_named"),
+            "other": value_of(mine.forget, "other_value"),
+            "own": ratio(value_of(mine.own_public, "krr"), self._base_krr[subject]),
             "gold_nll": likely[subject].value if subject in likely else None,
         }
 
@@ -160,7 +160,3 @@ def _answers(loaded: LoadedModel, probes: Sequence[Probe]) -> dict[str, str]:
     questions = [probe.question for probe in probes]
     texts = generation.generate(loaded, questions, max_new_tokens=MeasureSettings().max_new_tokens)
     return {probe.probe_id: text for probe, text in zip(probes, texts, strict=True)}
-
-
-def _value(found: Mapping[str, MetricResult], key: str) -> float | None:
-    return found[key].value if key in found else None

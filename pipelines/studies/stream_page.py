@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.studies.drawing import BAD, SERIES, Plot, cell, label, write_page
+from pipelines.studies.drawing import BAD, SERIES, Plot, cell, gap, label, write_page
 from pipelines.studies.stream import KRR_MIN
 from pipelines.studies.stream_result import Line, lines, released, retries, targets
 
@@ -111,8 +111,8 @@ def _worst(figure: "Figure", found: Sequence[Line]) -> None:
         points = [line for line in found if line.way == way]
         if points:
             numbers = [line.number for line in points]
-            axes.plot(numbers, [_nan(p.kfr_worst) for p in points], "o-", color=_COLOUR[way], label=_WAYS[way], ms=3.5)
-            axes.plot(numbers, [_nan(p.named_worst) for p in points], "--", color=_COLOUR[way], linewidth=1)
+            axes.plot(numbers, [gap(p.kfr_worst) for p in points], "o-", color=_COLOUR[way], label=_WAYS[way], ms=3.5)
+            axes.plot(numbers, [gap(p.named_worst) for p in points], "--", color=_COLOUR[way], linewidth=1)
     axes.set_ylim(-0.03, 1.03)
     label(axes, "after erasure", "lowest share")
     axes.legend(frameon=False)
@@ -123,7 +123,7 @@ def _rest(figure: "Figure", found: Sequence[Line]) -> None:
     for way in _WAYS:
         points = [line for line in found if line.way == way]
         if points:
-            values = [_nan(line.rest) for line in points]
+            values = [gap(line.rest) for line in points]
             axes.plot([p.number for p in points], values, "o-", color=_COLOUR[way], label=_WAYS[way], ms=3.5)
     axes.axhline(KRR_MIN, color=BAD, linewidth=1)
     axes.set_ylim(bottom=0)
@@ -137,7 +137,7 @@ def _cost(figure: "Figure", found: Sequence[Line]) -> None:
         points = [line for line in found if line.way == way]
         if points:
             numbers = [line.number for line in points]
-            train.plot(numbers, [_nan(p.train_seconds) for p in points], "o-", color=_COLOUR[way], ms=3.5)
+            train.plot(numbers, [gap(p.train_seconds) for p in points], "o-", color=_COLOUR[way], ms=3.5)
             verify.plot(numbers, [p.verify_seconds for p in points], "o-", color=_COLOUR[way], label=_WAYS[way], ms=3.5)
     for axes in (train, verify):
         axes.set_ylim(bottom=0)
@@ -145,7 +145,3 @@ def _cost(figure: "Figure", found: Sequence[Line]) -> None:
     train.set_title("training", fontsize=9.5)
     verify.set_title("verification", fontsize=9.5)
     verify.legend(frameon=False)
-
-
-def _nan(value: float | None) -> float:
-    return float("nan") if value is None else value

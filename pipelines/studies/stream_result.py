@@ -136,16 +136,22 @@ def _judged(name: str, value: float | None, limit: float, unknown: int, note: st
 
 def _cost(erasures: Sequence[Parts], device: str) -> Target:
     clock = "cpu_seconds" if device == "cpu" else "seconds"
-    by_number = {one["number"]: one["ours"]["training"] for one in erasures}
+    by_number = {one["number"]: _trainings(one) for one in erasures}
     last = max(by_number, default=0)
     note = f"{clock} of training {COST_TO} over training {COST_FROM}"
     if last <= COST_FROM:
         return Target("training_cost", None, COST_MAX, "not_run", note)
     end = min(last, COST_TO)
     first, then = by_number[COST_FROM], by_number[end]
-    if first["resumed_at"] or then["resumed_at"]:
+    if any(training["resumed_at"] for training in (*first, *then)):
         return Target("training_cost", None, COST_MAX, "undecided", note + ": one was stopped and went on")
-    found = float(then[clock] / first[clock])
+    found = float(sum(one[clock] for one in then) / sum(one[clock] for one in first))
     if end < COST_TO:
         return Target("training_cost", found, COST_MAX, "not_run", f"only as far as training {end}: {note}")
     return _judged("training_cost", found, COST_MAX, 0, note)
+
+
+def _trainings(erasure: Parts) -> list[Mapping[str, Any]]:
+    """What an erasure's release cost: its warm start, and the training from the base where that one missed."""
+    ways = dict.fromkeys(("ours", released(erasure)))
+    return [erasure[way]["training"] for way in ways]

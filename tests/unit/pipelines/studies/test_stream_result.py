@@ -108,6 +108,14 @@ def test_the_cost_is_that_of_the_thirtieth_over_the_third() -> None:
     assert targets(whole, device="cuda")[2].value == 1.0  # wall time, which is 9 s throughout
     whole[29]["ours"]["training"]["resumed_at"] = 25
     assert targets(whole)[2].state == "undecided"
+    whole[29]["ours"]["training"]["resumed_at"] = 0
+    again = {"training": training(20.0, 8.0), "after": after({"p30": 1.0}), "adopted": True, "instead": False}
+    whole[29]["restart"] = again
+    assert targets(whole)[2].value == pytest.approx(7.0 / 4.3), "a compaction is told apart"
+    whole[29]["restart"] = again | {"instead": True}
+    assert targets(whole)[2].value == pytest.approx(15.0 / 4.3), (
+        "what stands in a missed warm start's place is its cost"
+    )
     short = targets(whole[:5])[2]
     assert short.state == "not_run"
     assert short.value == pytest.approx(4.5 / 4.3)
