@@ -20,6 +20,7 @@ from pipelines.unlearn.registry import KINDS, method, methods, row_kinds
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.trainer import TrainResult, unlearn
 from policies.errors import LetheError
+from services.serving.engine.worker import Limits, Worker
 from tests.unit.pipelines.answer_scores import answer_logprobs
 from tests.unit.pipelines.tiny import tiny
 
@@ -76,6 +77,14 @@ LEARNT = {
 }
 EVERY = sorted({type(method(name)): name for name in methods()}.values())  # aliases once
 LOWERS = [name for name in EVERY if RowKind.NEGATIVE in row_kinds(name)]
+
+
+@pytest.fixture(scope="module")
+def engine(loaded: LoadedModel) -> Worker:
+    """The thread of the serving engine, with a base of its own."""
+    worker = Worker(load_model(loaded.path), Limits())
+    worker.start()
+    return worker
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +213,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(
 
 @pytest.mark.parametrize("name", EVERY)
 def test_the_adapter_is_one_that_serving_takes(
-    loaded: LoadedModel, results: Callable[[str], TrainResult], name: str
+    loaded: LoadedModel, engine: Worker, results: Callable[[str], TrainResult], name: str
 ) -> None:
     adapter = Path(results(name).adapter)
     config = json.loads((adapter / "adapter_config.json").read_bytes())
@@ -213,6 +222,8 @@ def test_the_adapter_is_one_that_serving_takes(
     weights.check_finite(adapter / "adapter_model.safetensors", tensors)
     assert not weights.all_zero(adapter / "adapter_model.safetensors", tensors)
     assert config["base_model_name_or_path"] == loaded.digest
+    engine.load(name, str(adapter)).result(60)
+    engine.unload(name).result(60)
 
 
 @pytest.mark.parametrize("name", EVERY)
