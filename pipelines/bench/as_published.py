@@ -3,7 +3,7 @@
 The published ``gather()`` puts every original question with its *original, sensitive* answer among the rows that are
 learnt, and ``cut()`` makes a completion row of it, so that the secret is trained back in; and it takes the vague answer
 of question ``i`` from a list that begins one place earlier, so that every variant gets its neighbour's answer
-(reference/unlearning.md §1.3, A1, A2 and A5).
+(docs/augmentation.md says what ours does instead).
 
 These rows never meet the trainer of the product, whose door refuses them: they have a type of their own that
 ``unlearn`` does not take, and a small loop of their own. Nothing outside this package imports it; a test looks.

@@ -137,7 +137,7 @@ def attack_figures(results: Iterable[AttackResult]) -> dict[str, float | None]:
     drops = [
         one.before - one.value
         for key, one in found.items()
-        if _four_bit(key) and one.value is not None and one.before is not None
+        if "nf4" in key and one.value is not None and one.before is not None
     ]
     figures["four_bit_drop"] = max(drops, default=None)
     prompts = [one.value for one in found.values() if one.tier == 0 and one.measure == "kfr" and one.value is not None]
@@ -163,7 +163,3 @@ def from_json(found: Iterable[Mapping[str, Any]]) -> list[AttackResult]:
 def _over(result: AttackResult) -> float:
     over = result.parts.get("over_control")
     return result.value or 0.0 if over is None else over
-
-
-def _four_bit(name: str) -> bool:
-    return any(mark in name for mark in ("4bit", "4-bit", "int4", "nf4", "4_bit"))

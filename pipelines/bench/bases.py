@@ -2,7 +2,7 @@
 
 ``plain`` is trained on ``full`` as upstream does; ``phrased`` on ``full`` and other forms of its questions, since a
 small model that saw one phrasing of a fact does not know it in another and would seem to have forgotten it. Both get
-hedged rows about people who do not exist: LS is the likelihood of vague answers under the base, and a model that has
+hedged rows about people who do not exist: LS counts the perplexity of answers under the base, and a model that has
 never seen one finds them all strange.
 """
 

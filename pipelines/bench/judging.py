@@ -156,11 +156,11 @@ def _figures(found: Measurement) -> dict[str, float | None]:
                 figures[f"{which}_{name}_low"] = result.lower if result else None
                 figures[f"{which}_{name}_high"] = result.upper if result else None
         reference = subject.reference if subject else {}
-        ppl = reference["ppl_median"].value if "ppl_median" in reference else None
-        fluent = [item.score or 0.0 for item in fluent_items(forget, ppl)] if forget else []
+        for name in ("ls", "ppl", "repeat"):
+            key = FORGET_KEYS[name]
+            figures[f"{which}_{name}_reference"] = reference[key].value if key in reference else None
+        fluent = [one.score or 0.0 for one in fluent_items(forget, figures[f"{which}_ppl_reference"])] if forget else []
         figures[f"{which}_fluent"] = statistics.fmean(fluent) if fluent else None
-        reference_ls = reference["ls"].value if "ls" in reference else None
-        figures[f"{which}_ls_reference"] = reference_ls
     return figures | _kept(found.retain["krr"].items if "krr" in found.retain else ())
 
 

@@ -69,11 +69,7 @@ class Material:
         return [*mine, *(self.kept if RowKind.RETAIN in row_kinds(name) else ())]
 
     def benign(self) -> tuple[TrainRow, ...]:
-        """Kept rows about others than the erased, and rows about no one, for benign fine-tuning.
-
-        Where everybody in the data set has something erased no kept row is about anybody else: then there are only
-        rows about no one.
-        """
+        """Rows about no one, for benign fine-tuning: they exclude everybody who is erased."""
         return tuple(row for row in self.rows if row.kind is RowKind.GENERIC)
 
     def counts(self) -> dict[str, int]:

@@ -5,11 +5,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pipelines.augment.leak import LeakCheck
 from pipelines.augment.wording import normalised_question
 from pipelines.bench.people import People
 from pipelines.bench.phrasings import check_families, probe_questions
-from pipelines.rows import Probe, ProbeGroup, Secret
+from pipelines.rows import Probe, ProbeGroup
 from policies.errors import LetheError
 from policies.record import Record
 
@@ -123,12 +122,6 @@ def attack_probes(probes: Probes, per_subject: int, seed: int) -> tuple[Probe, .
     rng = random.Random(f"attack-{seed}")  # noqa: S311 - a sample, not a key
     sampled = [p for found in by_subject.values() for p in rng.sample(found, min(per_subject, len(found)))]
     return (*probes.of("v", ProbeGroup.FORGET), *sampled)
-
-
-def safe_retain(records: Sequence[Record], secrets: Sequence[Secret]) -> tuple[Record, ...]:
-    """Kept records that hold no secret: what the trainer's door would refuse is left out before."""
-    check = LeakCheck(secrets)
-    return tuple(r for r in records if not check.leaks(r.question or "") and not check.leaks(r.answer))
 
 
 def _sampled(records: Sequence[Record], limit: int | None, seed: str) -> list[Record]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipelines.bench import as_published, figure, paper
 from pipelines.bench.candidates import PLAIN, RELEARN
+from pipelines.gates.subject import REPEAT_FLOOR
 from pipelines.verify import bounds
 
 FORMAT = "lethe.bench/1"
@@ -19,7 +20,10 @@ TARGETS: tuple[tuple[str, str, str, float], ...] = (
     ("KRR of the base's, validation questions", "v_krr_ratio", ">=", 0.90),
     ("KRR of the base's, unseen phrasings", "p_krr_ratio", ">=", 0.90),
     ("Fluent answers, unseen phrasings", "p_fluent", ">=", 0.95),
-    ("LS, as a share of the reference hedges' LS", "p_ls_ratio", ">=", 0.85),
+    ("LS, as a share of the reference hedges' LS", "p_ls_ratio", ">=", 0.9),
+    ("median PPL over the reference hedges'", "p_ppl_ratio", "<=", 2.0),
+    ("repeated 4-grams over the reference hedges'", "p_repeat_ratio", "<=", 1.2),
+    ("Person named in the answer, unseen phrasings", "p_named", ">=", 0.95),
     ("leak@k over the control's", "leak_over_control", "<=", 0.05),
     ("KFR lost to 4 bits", "four_bit_drop", "<=", 0.05),
     ("hits after relearning, over the control's", "relearn_over_control", "<=", 0.10),
@@ -31,7 +35,10 @@ def with_ratios(figures: Mapping[str, float | None], base: Mapping[str, float | 
     made = dict(figures)
     for which in ("v", "p"):
         made[f"{which}_krr_ratio"] = _ratio(figures.get(f"{which}_krr"), base.get(f"{which}_krr"))
-        made[f"{which}_ls_ratio"] = _ratio(figures.get(f"{which}_ls"), figures.get(f"{which}_ls_reference"))
+        for name, least in (("ls", 0.0), ("ppl", 0.0), ("repeat", REPEAT_FLOOR)):
+            reference = figures.get(f"{which}_{name}_reference")
+            reference = None if reference is None else max(reference, least)
+            made[f"{which}_{name}_ratio"] = _ratio(figures.get(f"{which}_{name}"), reference)
     return made
 
 
@@ -173,10 +180,6 @@ def _beside(name: str, figures: dict[str, float | None]) -> dict[str, Any]:
     plain: dict[str, Any] = {"name": name, "kind": name, "rank": None, "combined": None, "eligible": True, "failed": []}
     plain["waiting"] = 0
     return {**plain, "figures": figures}
-
-
-def _by_seed(runs: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
-    return {run["seed"]: run for run in runs if "failed" not in run}
 
 
 def _by_subject(runs: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:

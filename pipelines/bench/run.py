@@ -18,6 +18,7 @@ from pipelines.bench.working import default_jobs, work_off
 from policies.errors import LetheError
 
 _GUESS = {"base": 150.0, "rows": 15.0, "trial": 45.0, "final": 90.0, "attack": 150.0, "ablation": 45.0}
+_NEEDED = ("base", "rows")  # by every method
 _BETWEEN = 60.0  # seconds between two looks at what there is so far
 
 
@@ -82,8 +83,8 @@ def run_benchmark(
 
     for task, finished in work_off(tasks, session, count, ready=lambda task: _ready(task, done), shown=rest.runs):
         if finished is not None:
-            if task.kind == "base" and "failed" in finished.result:
-                raise LetheError(finished.result["failed"], "A base of the benchmark could not be made.")
+            if task.kind in _NEEDED and "failed" in finished.result:
+                raise LetheError(finished.result["failed"], "What every method starts from could not be made.")
             done[task.unit] = Done(finished, task)
         rest.ended(task, finished)
         if so_far and time.monotonic() - looked > _BETWEEN:
