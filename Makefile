@@ -45,7 +45,7 @@ lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-bench: $(STAMP) ## every figure that the README quotes
+bench: $(STAMP) ## training, subject search and verification against their alternatives
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.subject_search
 	$(BIN)/python -m benchmarks.verification

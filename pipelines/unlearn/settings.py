@@ -48,7 +48,7 @@ _NOT_NEGATIVE = ("reference_bytes", "simnpo_delta", "wga_beta", "satimp_beta1", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnlearnSettings:
-    """Settings of the trainer; the defaults were chosen on other people than those reported (docs/unlearning.md).
+    """Settings of the trainer; docs/unlearning.md says on whom the defaults were chosen.
 
     Attributes:
         method: A registered method (docs/unlearning.md lists them).
