@@ -27,6 +27,7 @@ _POSITIVE = (
     "batch_tokens",
     "max_length",
     "npo_beta",
+    "warm_npo_beta",
     "leak_steps",
     "leak_length",
     "leak_tokens",
@@ -80,8 +81,8 @@ class UnlearnSettings:
             to what stays.
         leak_retain_weight: Its ``retain_weight``.
         leak_copy_weight: Its ``copy_weight``.
-        warm_leak_weight: Its ``leak_weight`` in a warm start: what was lowered for those before lies low already, and
-            every run takes a little off the letters of which all values are made.
+        warm_npo_beta: Its ``npo_beta`` in a warm start: what lies low already is lowered no further, or every run would
+            take a little off the letters of which all values are made.
         warm_tell_weight: Its ``tell_weight`` in a warm start.
         leak_steps: Steps of the rehearsed leak to each of the run.
         leak_length: Steps of the run after which another half of the facts leaks, from the start.
@@ -143,7 +144,7 @@ class UnlearnSettings:
     leak_kl_weight: float = 6.0
     leak_retain_weight: float = 2.0
     leak_copy_weight: float = 4.0
-    warm_leak_weight: float = 0.015
+    warm_npo_beta: float = 0.5
     warm_tell_weight: float = 3.0
     leak_steps: int = 2
     leak_length: int = 15

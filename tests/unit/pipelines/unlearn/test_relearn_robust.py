@@ -39,8 +39,8 @@ class Given:
         return Compared(self.scored, torch.tensor([HALF + FIFTH, HALF - 2.0]))
 
 
-@pytest.mark.parametrize(("warm", "leak_weight", "told"), [(False, 0.5, 1), (True, 0.25, 3)])
-def test_its_terms_by_hand(warm: bool, leak_weight: float, told: int) -> None:
+@pytest.mark.parametrize(("warm", "beta", "told"), [(False, 0.1, 1), (True, 0.5, 3)])
+def test_its_terms_by_hand(warm: bool, beta: float, told: int) -> None:
     settings = UnlearnSettings(
         method="relearn_robust",
         lead_weight=1.0,
@@ -49,20 +49,20 @@ def test_its_terms_by_hand(warm: bool, leak_weight: float, told: int) -> None:
         leak_kl_weight=6.0,
         kl_weight=100.0,
         npo_beta=0.1,
-        warm_leak_weight=0.25,
+        warm_npo_beta=0.5,
         warm_tell_weight=3.0,
     )
     step = cast("Step", Given(warm))
     terms = {name: float(term) for name, term in method("relearn_robust").terms(step, settings).items()}
     nll = (HALF + told * FIFTH + HALF) / (2 + told)
     divergence = (0.5 * HALF - 0.25 * HALF + 0.5 * HALF - 0.25 * HALF) / 3
-    npo = 2 / 0.1 * (math.log(2) + math.log(1 + math.exp(-0.2))) / 2
+    npo = 2 / beta * (math.log(2) + math.log(1 + math.exp(-2.0 * beta))) / 2
     assert terms == pytest.approx(
         {
             "augmented": (HALF + 4 * FIFTH + HALF) / 6,
             "retain": 2 * nll,
             "kl": 6 * divergence,
-            "leak": leak_weight * npo,
+            "leak": 0.5 * npo,
         },
         abs=1e-4,
     ), "the KL has a weight of its own, and what a vague answer repeats; a warm start lowers less and keeps more"
