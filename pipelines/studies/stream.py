@@ -162,7 +162,8 @@ class StreamStudy:
             rows = run_rows(
                 case, self._gone, self._settings.replay, self._settings.training.seed, self._scores(number - 1)
             )
-            trained = self._train("ours", number, case, rows, self._head(number - 1))
+            settings = self._settings.training.eased(self._kept(number - 1))
+            trained = self._train("ours", number, case, rows, self._head(number - 1), settings)
             return {"training": trained, "after": self._measure("ours", number, case)}
 
         return self._part("ours", number, make)
@@ -194,7 +195,17 @@ class StreamStudy:
 
         return self._part("restart", number, make)
 
-    def _train(self, way: str, number: int, case: Case, rows: Sequence[TrainRow], start: Path | None) -> dict[str, Any]:
+    def _train(
+        self,
+        way: str,
+        number: int,
+        case: Case,
+        rows: Sequence[TrainRow],
+        start: Path | None,
+        settings: UnlearnSettings | None = None,
+    ) -> dict[str, Any]:
+        settings = settings or self._settings.training
+
         def make() -> dict[str, Any]:
             self._told(f"{way} {number}: training on {len(rows)} rows")
             began, cpu = time.monotonic(), time.process_time()
@@ -202,7 +213,7 @@ class StreamStudy:
                 self._world.loaded,
                 rows,
                 [*case.secrets, *earlier_secrets(self._gone, case.names)],
-                self._settings.training,
+                settings,
                 out_dir=self._run(way, number),
                 start_from=start,
                 progress=self._training,
@@ -213,6 +224,7 @@ class StreamStudy:
                 "steps": trained.steps,
                 "resumed_at": trained.resumed_at,
                 "warm": trained.warm,
+                "eased": settings != self._settings.training,
                 "rows": dict(trained.rows),
             }
 
@@ -243,6 +255,13 @@ class StreamStudy:
         if number < 1:
             return {}
         return _scores_of(self._done(self._standing(number), number)["after"])
+
+    def _kept(self, number: int) -> float | None:
+        """What stood of the rest after an erasure, as a share of the base's."""
+        if number < 1:
+            return None
+        kept: float | None = self._done(self._standing(number), number)["after"]["rest"]["ratio"]
+        return kept
 
     def _head(self, number: int) -> Path | None:
         """The adapter that the next training starts from."""

@@ -53,7 +53,6 @@ class DrawnStep:
         chosen: Stream and places of the answers that are paired with the negative batch.
         rehearsal: The leak that is played in training, where the method wants it.
         number: Of the step, from 0.
-        warm: Whether the run goes on from the adapter of a release.
         ranks: The processes that share each batch.
         tokens: Answer tokens that were learned from so far.
         used: Streams that the method took.
@@ -67,7 +66,6 @@ class DrawnStep:
     chosen: tuple[Stream, list[int]] | None = None
     rehearsal: Rehearsal | None = None
     number: int = 0
-    warm: bool = False
     ranks: Ranks = ALONE
     tokens: int = field(default=0, init=False)
     used: set[Stream] = field(default_factory=set, init=False)

@@ -42,13 +42,7 @@ class Step(Protocol):
     """The batches of one step; a method takes those that it wants, and each call is a forward pass.
 
     Forgotten answers come only in types that lower them (``lowering``).
-
-    Attributes:
-        warm: Whether the run goes on from the adapter of a release.
     """
-
-    @property
-    def warm(self) -> bool: ...
 
     def augmented(self) -> Raised:
         """Rows with vague answers, rows about no one, replay."""

@@ -259,7 +259,6 @@ class _Run:
             chosen=(stream, partners[0]) if stream is not None else None,
             rehearsal=self.rehearsal,
             number=number,
-            warm=self.warm,
             ranks=self.ranks,
         )
 

@@ -240,7 +240,8 @@ class Bench:
             run = get_run(reading, run_id)
             earlier = material.load_earlier(reading)
             parent = get_release(reading, run.parent_digest) if run.parent_digest else None
-            held = verifying.hold(_last_reached(reading, parent))
+            measured = _last_verified(reading, parent)
+            held = verifying.hold(measured.get("reached", {}))
         replay = replayed(
             earlier,
             LeakCheck(secrets),
@@ -252,6 +253,8 @@ class Bench:
         )
         settings = self.unlearn_settings(run)
         settings = replace(settings, seed=settings.seed + again * _RESEED)
+        if start == "release":
+            settings = settings.eased(verifying.kept(measured))
         result = unlearn(
             self.base,
             (*whole.rows, *replay.rows),
@@ -409,13 +412,12 @@ def carried_again(earlier: Sequence[material.Earlier], gates: "Sequence[Gate]") 
     return [person.ticket_id for person in earlier if person.subject_ref in held]
 
 
-def _last_reached(session: DbSession, parent: Release | None) -> dict[str, dict[str, float | None]]:
-    """What everybody forgotten so far reached when the release that the run starts from was verified."""
+def _last_verified(session: DbSession, parent: Release | None) -> Result:
+    """What was measured when the release that the run starts from was verified."""
     if parent is None or parent.run_id is None:
         return {}
     step = steps_of(session, parent.run_id).get("verify")
-    found: dict[str, dict[str, float | None]] = (step.result or {}).get("reached", {}) if step else {}
-    return found
+    return (step.result or {}) if step else {}
 
 
 def _curve(reports: Sequence[Mapping[str, float]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ class ReLearnRobust(ReLearn):
     """ReLearn's three terms plus ``leak_weight * NPO(negative)``, while other facts leak (``rehearsal``).
 
     ReLearn's weights are ``leak_retain_weight`` and ``leak_kl_weight``, and ``leak_copy_weight`` for the words of a
-    vague answer that its question has. A warm start takes ``warm_npo_beta`` and ``warm_tell_weight``.
+    vague answer that its question has.
     """
 
     streams: ClassVar[tuple[Stream, ...]] = (*ReLearn.streams, Stream.NEGATIVE)
@@ -25,13 +25,11 @@ class ReLearnRobust(ReLearn):
 
     def terms(self, step: Step, settings: UnlearnSettings) -> Mapping[str, Tensor]:
         """The four terms."""
-        beta = settings.warm_npo_beta if step.warm else settings.npo_beta
-        leak = settings.leak_weight * step.after_leak().npo(beta)
+        leak = settings.leak_weight * step.after_leak().npo(settings.npo_beta)
         weights = replace(
             settings,
             retain_weight=settings.leak_retain_weight,
             kl_weight=settings.leak_kl_weight,
             copy_weight=settings.leak_copy_weight,
-            tell_weight=settings.warm_tell_weight if step.warm else settings.tell_weight,
         )
         return {**super().terms(step, weights), "leak": leak}

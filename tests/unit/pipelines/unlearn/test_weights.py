@@ -58,8 +58,6 @@ TERMS: dict[str, dict[str, float]] = {
 class Fake:
     """A fake step, and a fake batch of it: whatever is asked of it is a number of its own."""
 
-    warm = False
-
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: torch.tensor(LOSSES[name]) if name in LOSSES else Fake()
 
