@@ -162,7 +162,7 @@ class StreamStudy:
             rows = run_rows(
                 case, self._gone, self._settings.replay, self._settings.training.seed, self._scores(number - 1)
             )
-            settings = self._settings.training.eased(self._kept(number - 1))
+            settings = self._settings.training.eased(self._rest_kept(number - 1))
             trained = self._train("ours", number, case, rows, self._head(number - 1), settings)
             return {"training": trained, "after": self._measure("ours", number, case)}
 
@@ -256,7 +256,7 @@ class StreamStudy:
             return {}
         return _scores_of(self._done(self._standing(number), number)["after"])
 
-    def _kept(self, number: int) -> float | None:
+    def _rest_kept(self, number: int) -> float | None:
         """What stood of the rest after an erasure, as a share of the base's."""
         if number < 1:
             return None
