@@ -229,7 +229,8 @@ class Bench:
     def train(self, session: Session, args: Mapping[str, Any]) -> Result:
         """Train an adapter from the last release, or from the base; goes on from its last checkpoint.
 
-        ``again`` is how often a training from there was rejected in this run: each has a seed of its own.
+        ``again`` is how often a training from there was rejected in this run: each has a seed of its own. A warm start
+        is eased (``UnlearnSettings.eased``) where the release kept little, or the try before this one did.
         """
         from pipelines.unlearn.trainer import unlearn
 
@@ -254,7 +255,7 @@ class Bench:
         settings = self.unlearn_settings(run)
         settings = replace(settings, seed=settings.seed + again * _RESEED)
         if start == "release":
-            settings = settings.eased(verifying.kept(measured))
+            settings = settings.eased(0.0 if again else verifying.kept(measured))
         result = unlearn(
             self.base,
             (*whole.rows, *replay.rows),

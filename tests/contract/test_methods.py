@@ -24,7 +24,10 @@ from services.serving.engine.worker import Limits, Worker
 from tests.unit.pipelines.answer_scores import answer_logprobs
 from tests.unit.pipelines.tiny import tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),  # PEFT asks transformers
+]
 
 SECRETS = (
     Secret(fact="f1", answers=("Her number is five blue.",), value="five blue"),

@@ -127,7 +127,7 @@ def test_the_next_training_starts_from_a_compacted_adapter_that_holds(
     assert starts[2] is None
 
 
-@pytest.mark.parametrize(("kept", "betas"), [(0.96, [0.1, 0.5]), (0.98, [0.1, 0.1])])
+@pytest.mark.parametrize(("kept", "betas"), [(0.96, [0.1, 0.5]), (0.995, [0.1, 0.1])])
 def test_a_warm_start_is_eased_where_what_stood_of_the_rest_was_little(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: float, betas: list[float]
 ) -> None:

@@ -185,9 +185,18 @@ def test_a_release_that_is_sealed_twice_is_one(make_place: Callable[..., Place],
     assert verify_release(Path(again["path"]), trust).digest == first["digest"]
 
 
-@pytest.mark.parametrize(("start", "beta"), [("release", 0.5), ("base", 0.1)])
+@pytest.mark.parametrize(
+    ("start", "again", "kept", "beta"),
+    [("release", 0, 0.96, 0.5), ("release", 0, 1.0, 0.1), ("release", 1, 1.0, 0.5), ("base", 0, 0.96, 0.1)],
+)
 def test_a_warm_start_is_eased_where_the_release_before_kept_little(
-    make_place: Callable[..., Place], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str, beta: float
+    make_place: Callable[..., Place],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: str,
+    again: int,
+    kept: float,
+    beta: float,
 ) -> None:
     base = make_tiny_base(tmp_path / "base")
     place = make_place(base={"path": str(base)})
@@ -200,10 +209,10 @@ def test_a_warm_start_is_eased_where_the_release_before_kept_little(
         raise LetheError("unlearn.cancelled", "far enough")
 
     monkeypatch.setattr("pipelines.unlearn.trainer.unlearn", seen)
-    verified = {"verdict": {"gates": [{"name": "krr_ratio", "value": 0.96}]}}
+    verified = {"verdict": {"gates": [{"name": "krr_ratio", "value": kept}]}}
     monkeypatch.setattr("services.unlearning.operations._last_verified", lambda *_: verified)
     with pytest.raises(LetheError, match="far enough"):
-        bench.train(session()[0], {"run_id": run_id, "start": start, "again": 0})
+        bench.train(session()[0], {"run_id": run_id, "start": start, "again": again})
     assert used == [beta]
 
 
