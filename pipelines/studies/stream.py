@@ -44,7 +44,7 @@ class StreamSettings:
         replay: Replay rows of everyone before together.
         compact_every: After so many erasures the adapter is trained anew from the base; 0: never.
         retry_misses: Whether an adapter after which somebody comes back or the rest is not kept is trained anew from
-            the base as well, as the product does with a rejected warm start.
+            the base as well. The product makes one that wore off the rest once more, eased, before that.
         points: Erasures after which ``restart`` and ``summed`` are measured; those beyond the last are passed over,
             the last one is always among them.
         combination: How PEFT adds adapters up.

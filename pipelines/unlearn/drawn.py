@@ -153,8 +153,10 @@ class DrawnStep:
         mine, share = self.ranks.split(drawn)
         return Part([(stream, place) for place in mine], [encoded[place] for place in mine], share)
 
-    def _telling(self, part: Part) -> Tensor:
-        """Where the answers of these rows tell, (positions,)."""
+    def _telling(self, part: Part) -> Tensor | None:
+        """Where the answers of these rows tell, (positions,); None where it weighs nothing."""
+        if self.settings.tell_weight == 1.0:
+            return None
         told = [
             place >= telling(self.loaded.tokenizer, self.streams[stream].sources[number], row).answer_start
             for (stream, number), row in zip(part.keys, part.rows, strict=True)

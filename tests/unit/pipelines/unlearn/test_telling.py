@@ -1,5 +1,6 @@
 """What is lowered after a leak is what tells, not the name that the vague answer has to keep."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_a_step_knows_where_the_rows_tell_that_stay(loaded: LoadedModel) -> None
     ]
     streams = sort_rows(rows, loaded.tokenizer, batch_tokens=512, max_length=64, replay_share=0.5, seed=0)
     for mask in ("answer", "all_real_tokens"):
-        settings = UnlearnSettings(autocast=False, kl_mask=mask)
+        settings = UnlearnSettings(autocast=False, kl_mask=mask, tell_weight=3.0)
         reference = Reference(loaded, 8, 1 << 20, autocast=False, everywhere=mask != "answer")
         drawn = {Stream.RETAIN: [1, 0]}
         step = DrawnStep(loaded=loaded, streams=streams, reference=reference, settings=settings, drawn=drawn)
@@ -59,3 +60,5 @@ def test_a_step_knows_where_the_rows_tell_that_stay(loaded: LoadedModel) -> None
         assert found.telling is not None
         told = str(loaded.tokenizer.decode(found.targets[found.telling])).replace(str(loaded.tokenizer.eos_token), "")
         assert " ".join(told.split()) == "Smith. Hill 7.", "in the order drawn"
+        plain = replace(step, settings=replace(settings, tell_weight=1.0))
+        assert plain.retain().scored.telling is None, "nobody looks where it weighs nothing"
