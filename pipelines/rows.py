@@ -55,13 +55,15 @@ class Secret:
         fact: Opaque fact id.
         answers: The gold answers, one per record of the fact.
         value: The value alone, where it is known.
-        allowed: Words that are no secret although the answers hold them (the subject's names).
+        allowed: Words that are no secret although the answers hold them (names of the run's people).
+        names: Of the person whose fact it is. None: a part of the secret counts in a text about anybody.
     """
 
     fact: str
     answers: tuple[str, ...]
     value: str | None = None
     allowed: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 class ProbeGroup(StrEnum):

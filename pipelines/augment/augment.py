@@ -63,7 +63,11 @@ def augment(
             probe's question all the same.
     """
     _refuse_nothing(forget, names)
-    known = tuple(secrets) if secrets is not None else secrets_from_records(forget, names, (*neighbours, *retain))
+    known = (
+        tuple(secrets)
+        if secrets is not None
+        else secrets_from_records(forget, names, (*neighbours, *retain), whose=names)
+    )
     check = LeakCheck(known)
     dropped: Counter[str] = Counter()
     root = f"{seed}:{subject}"

@@ -2,8 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipelines.augment.questions import person_in
@@ -16,6 +16,8 @@ LeakKind = Literal["entity", "number", "email", "ngram", "value"]
 NGRAM = 5
 _HASHED = 3  # characters of a value that are looked up before the value is compared
 _LONG_NUMBER = 7  # digits from which a number is a phone, an id or a date rather than a count
+_OWN_NUMBER = 4  # digits from which a number may be somebody's alone rather than a day, an age or a count
+_NAME_WORD = 3  # letters from which a word of a name says whom a text is about
 _SUFFIX = 6  # a phone is recognised by its last digits, whatever the country code looks like
 _NUMBER = re.compile(r"\d(?:[ ().\-/+]{0,3}\d)*")
 _DIGITS = re.compile(r"\d+")
@@ -35,9 +37,17 @@ class Leak:
 
 
 @dataclass(frozen=True, slots=True)
+class _Sign:
+    """What an index leads to: a fact, and whether the whole of it was found or a part that others may share."""
+
+    leak: Leak
+    part: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Pattern:
     letters: str
-    leak: Leak
+    sign: _Sign
     whole_start: bool  # must begin where a word begins: "Ann" is not in "planning"
     whole_end: bool
 
@@ -49,33 +59,47 @@ class LeakCheck:
     beyond the question counts. The plain form is for other people's records, which share ordinary wording and
     ordinary one-digit numbers with the forgotten ones: there a 5-gram counts only with a telling word in it.
 
+    A part of a secret (the day of a birth date, a doctor's surname) counts in the plain form only where the text says
+    a word of the name of the person whose fact it is: of two thousand values each shares a part with many of other
+    people's, and a record that is left out for that is kept by nothing while the model forgets.
+
     Args:
         secrets: What must not be found. Words in ``Secret.allowed`` are no secret of that fact.
     """
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
         self._patterns: dict[str, list[_Pattern]] = {}
-        self._literals: list[tuple[re.Pattern[str], Leak]] = []
-        self._entities: dict[str, list[tuple[tuple[str, ...], Leak]]] = {}
-        self._numbers: dict[str, set[Leak]] = {}
-        self._short_numbers: dict[str, set[Leak]] = {}
-        self._long_numbers: dict[str, set[Leak]] = {}
-        self._ngrams: dict[tuple[str, ...], set[Leak]] = {}
-        self._weak_ngrams: dict[tuple[str, ...], set[Leak]] = {}
+        self._literals: list[tuple[re.Pattern[str], _Sign]] = []
+        self._entities: dict[str, list[tuple[tuple[str, ...], _Sign]]] = {}
+        self._numbers: dict[str, set[_Sign]] = {}
+        self._short_numbers: dict[str, set[_Sign]] = {}
+        self._long_numbers: dict[str, set[_Sign]] = {}
+        self._ngrams: dict[tuple[str, ...], set[_Sign]] = {}
+        self._weak_ngrams: dict[tuple[str, ...], set[_Sign]] = {}
+        self._called: dict[str, frozenset[str] | None] = {}
         unwatched = [secret.fact for secret in secrets if not self._add(secret)]
         self.unwatched: tuple[str, ...] = tuple(unwatched)
         """Facts that hold nothing to look for: made of function words or of allowed names only."""
 
-    def leaks(self, text: str, *, strict: bool = False) -> tuple[Leak, ...]:
-        """Every fact that the text gives away, once per kind, in a stable order."""
+    def leaks(self, text: str, *, strict: bool = False, about: str = "") -> tuple[Leak, ...]:
+        """Every fact that the text gives away, once per kind, in a stable order.
+
+        Args:
+            text: The text.
+            strict: Which form.
+            about: More words that say whom the text is about: the question that it answers.
+        """
         folded = fold(text)
         tokens = WORD.findall(folded)
-        found = {leak for pattern, leak in self._literals if pattern.search(text)}
+        found = {sign for pattern, sign in self._literals if pattern.search(text)}
         found.update(self._pattern_leaks(tokens))
         found.update(self._entity_leaks(tokens))
         found.update(self._number_leaks(folded, strict=strict))
         found.update(self._ngram_leaks(tokens, strict=strict))
-        return tuple(sorted(found, key=lambda leak: (leak.fact, leak.kind)))
+        if not strict and any(sign.part for sign in found):
+            said = {*tokens, *words(about)}
+            found = {sign for sign in found if not sign.part or self._is_about(sign.leak.fact, said)}
+        return tuple(sorted({sign.leak for sign in found}, key=lambda leak: (leak.fact, leak.kind)))
 
     def row_leaks(self, row: TrainRow) -> tuple[Leak, ...]:
         """What a training row gives away. Negative rows hold the gold answer on purpose and are not looked at."""
@@ -84,47 +108,55 @@ class LeakCheck:
         strict = row.kind in VAGUE_KINDS
         if not row.chat:  # a completion row is one text cut in two: a value may lie across the cut
             return self.leaks(f"{row.prompt} {row.answer}", strict=strict)
-        return tuple(dict.fromkeys((*self.leaks(row.prompt), *self.leaks(row.answer, strict=strict))))
+        asked = self.leaks(row.prompt, about=row.answer)
+        return tuple(dict.fromkeys((*asked, *self.leaks(row.answer, strict=strict, about=row.prompt))))
 
     # -- building ------------------------------------------------------------------------------------------------
 
     def _add(self, secret: Secret) -> bool:
-        allowed = frozenset(word for phrase in secret.allowed for word in words(phrase))
+        allowed = frozenset(word for phrase in (*secret.names, *secret.allowed) for word in words(phrase))
         plain = allowed | STOPWORDS
         telling: set[str] = set()
+        self._call(secret)
         values = [secret.value] if secret.value else [a for a in secret.answers if len(words(a)) < NGRAM]
         for value in values:
             telling.update(self._add_value(secret.fact, value, plain))
         texts = [*secret.answers, *([secret.value] if secret.value else [])]
         for text in texts:
             telling.update(self._add_emails(secret.fact, text, plain))
-            telling.update(self._add_numbers(secret.fact, text, allowed))
-        telling.update(self._add_entities(secret.fact, texts, plain))
+            telling.update(self._add_numbers(secret.fact, text, allowed, part=bool(secret.value)))
+        telling.update(self._add_entities(secret.fact, texts, plain, part=bool(secret.value)))
         known = bool(secret.value) and bool(telling)
         grams = sum(self._add_ngrams(secret.fact, a, plain, telling if known else None) for a in secret.answers)
         return bool(telling) or grams > 0
+
+    def _call(self, secret: Secret) -> None:
+        """Whose fact it is, by the words of the names; a fact that several share is each one's."""
+        called = frozenset(word for name in secret.names for word in words(name) if len(word) >= _NAME_WORD)
+        known = self._called.get(secret.fact, frozenset())
+        self._called[secret.fact] = called | known if called and known is not None else None
 
     def _add_value(self, fact: str, value: str, plain: frozenset[str]) -> set[str]:
         tokens = words(value)
         letters = "".join(tokens)
         telling = {token for token in tokens if token not in plain}
-        leak = Leak(fact, "value")
+        sign = _Sign(Leak(fact, "value"))
         if len(letters) < _HASHED:  # a blood group, a grade: "O+" is a secret, "o" is not
             stripped = value.strip()
             if letters and (telling or stripped.lower() not in plain):
                 edge = re.escape(stripped)
-                self._literals.append((re.compile(rf"(?<!\w){edge}(?![\w+-])"), leak))
+                self._literals.append((re.compile(rf"(?<!\w){edge}(?![\w+-])"), sign))
                 return telling or {letters}
             return set()
         if telling:
-            self._add_pattern(letters, leak)
+            self._add_pattern(letters, sign)
         # A country code or a title is part of the value, yet "her number is 44", "his doctor is Dr" is said of many.
         weak = {token for token in telling if token in GENERIC_PARTS or (token.isdigit() and len(token) <= 3)}
         return telling - weak or telling
 
-    def _add_pattern(self, letters: str, leak: Leak) -> None:
+    def _add_pattern(self, letters: str, sign: _Sign) -> None:
         wide = any(ord(char) > 0x2E80 for char in letters)  # scripts without spaces have no word starts
-        pattern = _Pattern(letters, leak, not wide and len(letters) < 8, not wide and len(letters) < 5)
+        pattern = _Pattern(letters, sign, not wide and len(letters) < 8, not wide and len(letters) < 5)
         bucket = self._patterns.setdefault(letters[:_HASHED], [])
         if pattern not in bucket:
             bucket.append(pattern)
@@ -133,18 +165,18 @@ class LeakCheck:
         telling: set[str] = set()
         for match in EMAIL.finditer(fold(text)):
             local, _, domain = match.group().rstrip(".").partition("@")
-            leak = Leak(fact, "email")
+            sign = _Sign(Leak(fact, "email"))
             for at in ("", "at"):
                 for dot in ("", "dot"):
                     spelled = f"{local.replace('.', f' {dot} ')} {at} {domain.replace('.', f' {dot} ')}"
-                    self._add_pattern("".join(words(spelled)), leak)
+                    self._add_pattern("".join(words(spelled)), sign)
             parts = words(local)
             if len("".join(parts)) >= 5 and any(part not in plain for part in parts):
-                self._add_pattern("".join(parts), leak)
+                self._add_pattern("".join(parts), sign)
                 telling.update(part for part in parts if part not in plain)
         return telling
 
-    def _add_numbers(self, fact: str, text: str, allowed: frozenset[str]) -> set[str]:
+    def _add_numbers(self, fact: str, text: str, allowed: frozenset[str], *, part: bool) -> set[str]:
         telling: set[str] = set()
         leak = Leak(fact, "number")
         for match in _NUMBER.finditer(_THOUSANDS.sub("", EMAIL.sub(" ", fold(text)))):
@@ -152,43 +184,49 @@ class LeakCheck:
             whole = "".join(runs)
             long = len(whole) >= _LONG_NUMBER
             if long:
-                self._long_numbers.setdefault(whole[-_SUFFIX:], set()).add(leak)
+                self._long_numbers.setdefault(whole[-_SUFFIX:], set()).add(_Sign(leak))
             for run in runs:
                 number = run.lstrip("0") or "0"
                 exact = len(run) >= (4 if long else 2)
-                (self._numbers if exact else self._short_numbers).setdefault(number, set()).add(leak)
+                sign = _Sign(leak, part or len(run) < _OWN_NUMBER)
+                (self._numbers if exact else self._short_numbers).setdefault(number, set()).add(sign)
                 if exact:
                     telling.add(run)
         return telling
 
-    def _add_entities(self, fact: str, texts: Sequence[str], plain: frozenset[str]) -> set[str]:
+    def _add_entities(self, fact: str, texts: Sequence[str], plain: frozenset[str], *, part: bool) -> set[str]:
         lower = {word for text in texts for word in re.findall(r"\b[a-z]\w*", text)}
         telling: set[str] = set()
         leak = Leak(fact, "entity")
         for span in (span for text in texts for span in _entity_spans(text, plain, lower)):
             secret = [word for word in span if word not in plain]
-            parts = [word for word in secret if word not in GENERIC_PARTS and len(word) > 2]
-            for entity in ([tuple(span)] if len(secret) > 1 else []) + [(part,) for part in parts]:
+            single = [word for word in secret if word not in GENERIC_PARTS and len(word) > 2]
+            for entity in ([tuple(span)] if len(secret) > 1 else []) + [(word,) for word in single]:
+                found = (entity, _Sign(leak, part or len(entity) < len(secret)))
                 bucket = self._entities.setdefault(entity[0], [])
-                if (entity, leak) not in bucket:
-                    bucket.append((entity, leak))
-            telling.update(parts)
+                if found not in bucket:
+                    bucket.append(found)
+            telling.update(single)
         return telling
 
     def _add_ngrams(self, fact: str, answer: str, plain: frozenset[str], telling: set[str] | None) -> int:
-        leak = Leak(fact, "ngram")
+        sign = _Sign(Leak(fact, "ngram"), part=telling is not None)
         count = 0
         for gram in _grams(words(answer)):
             if all(word in plain for word in gram):
                 continue
             strong = telling is None or not telling.isdisjoint(gram)
-            (self._ngrams if strong else self._weak_ngrams).setdefault(gram, set()).add(leak)
+            (self._ngrams if strong else self._weak_ngrams).setdefault(gram, set()).add(sign)
             count += 1
         return count
 
     # -- looking -------------------------------------------------------------------------------------------------
 
-    def _pattern_leaks(self, tokens: list[str]) -> Iterator[Leak]:
+    def _is_about(self, fact: str, said: Collection[str]) -> bool:
+        called = self._called[fact]
+        return called is None or not called.isdisjoint(said)
+
+    def _pattern_leaks(self, tokens: list[str]) -> Iterator[_Sign]:
         if not self._patterns:
             return
         letters = "".join(tokens)
@@ -204,15 +242,15 @@ class LeakCheck:
                     and (not pattern.whole_start or start in edges)
                     and (not pattern.whole_end or start + len(pattern.letters) in edges)
                 ):
-                    yield pattern.leak
+                    yield pattern.sign
 
-    def _entity_leaks(self, tokens: list[str]) -> Iterator[Leak]:
+    def _entity_leaks(self, tokens: list[str]) -> Iterator[_Sign]:
         for position, token in enumerate(tokens):
-            for entity, leak in self._entities.get(token, ()):
+            for entity, sign in self._entities.get(token, ()):
                 if tuple(tokens[position : position + len(entity)]) == entity:
-                    yield leak
+                    yield sign
 
-    def _number_leaks(self, folded: str, *, strict: bool) -> Iterator[Leak]:
+    def _number_leaks(self, folded: str, *, strict: bool) -> Iterator[_Sign]:
         for match in _NUMBER.finditer(_THOUSANDS.sub("", folded)):
             runs = _DIGITS.findall(match.group())
             for run in runs:
@@ -224,7 +262,7 @@ class LeakCheck:
             for start in range(len(whole) - _SUFFIX + 1):
                 yield from self._long_numbers.get(whole[start : start + _SUFFIX], ())
 
-    def _ngram_leaks(self, tokens: list[str], *, strict: bool) -> Iterator[Leak]:
+    def _ngram_leaks(self, tokens: list[str], *, strict: bool) -> Iterator[_Sign]:
         for gram in _grams(tokens):
             yield from self._ngrams.get(gram, ())
             if strict:
@@ -232,7 +270,11 @@ class LeakCheck:
 
 
 def secrets_from_records(
-    records: Iterable[Record], names: Iterable[str] = (), others: Iterable[Record] = ()
+    records: Iterable[Record],
+    names: Iterable[str] = (),
+    others: Iterable[Record] = (),
+    *,
+    whose: Iterable[str] = (),
 ) -> tuple[Secret, ...]:
     """The secrets of a forget set, one per fact.
 
@@ -245,14 +287,16 @@ def secrets_from_records(
         others: Retain and neighbour records. A note about two people names someone who has records of their own; that
             name alone is no secret of the first, or nothing about the second could be retained. It stays one where it
             is the forgotten value itself.
+        whose: Names of the person whose facts these are; none where they are several people's.
     """
     facts: dict[str, list[Record]] = {}
     for record in records:
         facts.setdefault(record.fact_id, []).append(record)
-    known = tuple(names)
+    known, own = tuple(names), tuple(whose)
     ordinary = {word for group in facts.values() for r in group if r.question for word in _lower_words(r.question)}
     people = _known_people(others)
-    return tuple(_secret(fact, group, known, ordinary, people) for fact, group in facts.items())
+    made = (_secret(fact, group, known, ordinary, people) for fact, group in facts.items())
+    return tuple(replace(secret, names=own) for secret in made)
 
 
 def _secret(

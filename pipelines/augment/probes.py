@@ -109,7 +109,7 @@ def probes_from_corpus(
     for probe in probes:
         if probe.fact in forget:
             group = ProbeGroup.FORGET
-        elif probe.fact in gone or check.leaks(probe.answer):
+        elif probe.fact in gone or check.leaks(probe.answer, about=probe.question):
             continue
         else:
             group = ProbeGroup.OWN_PUBLIC if probe.fact in own else ProbeGroup.RETAIN

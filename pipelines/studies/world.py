@@ -160,7 +160,7 @@ def prepare(world: World, number: int, gone: Sequence[Case], amounts: AugmentSet
     forget, exempt, neighbours = pick(sets.forget), pick(sets.exempt), pick(sets.neighbours)
     names = tuple(person["names"])
     everyone = [*names, *(name for case in gone for name in case.names)]
-    secrets = secrets_from_records(forget, everyone, [*neighbours, *pick(sets.retain)])
+    secrets = secrets_from_records(forget, everyone, [*neighbours, *pick(sets.retain)], whose=names)
     known = [*secrets, *earlier_secrets(gone, names)]
     probes = load_probes(world.corpus)
     chosen = probes_from_corpus(

@@ -145,7 +145,7 @@ class UnlearnSettings:
     tell_weight: float = 1.0
     kl_direction: KlDirection = "model_reference"
     kl_mask: KlMask = "answer"
-    eased_below: float = 0.99
+    eased_below: float = 0.97
     eased_npo_beta: float = 0.5
     eased_tell_weight: float = 3.0
     replay_share: float = 0.5

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -119,7 +120,9 @@ def secrets_of(subjects: Sequence[Subject], earlier: Sequence[Earlier]) -> tuple
     secrets = [
         one
         for subject in subjects
-        for one in secrets_from_records(subject.forget, names, (*subject.neighbours, *subject.retain))
+        for one in secrets_from_records(
+            subject.forget, names, (*subject.neighbours, *subject.retain), whose=subject.names
+        )
     ]
     before = (one for person in earlier for one in person.secrets)
     return (*secrets, *(replace(one, allowed=tuple(dict.fromkeys((*names, *one.allowed)))) for one in before))
@@ -289,8 +292,9 @@ def probe_of(row: dict[str, object]) -> Probe:
     return Probe(**{**row, "group": ProbeGroup(str(row["group"])), "names": tuple(row["names"])})  # type: ignore[arg-type]
 
 
-def _secret(row: dict[str, object]) -> Secret:
-    return Secret(**{**row, "answers": tuple(row["answers"]), "allowed": tuple(row["allowed"])})  # type: ignore[arg-type]
+def _secret(row: Mapping[str, Any]) -> Secret:
+    lists = {name: tuple(row.get(name, ())) for name in ("answers", "allowed", "names")}
+    return Secret(**{**row, **lists})  # names: none in seals from before there were any
 
 
 def _row(row: dict[str, object]) -> TrainRow:
