@@ -222,3 +222,81 @@ def test_someone_with_records_of_their_own_keeps_them_after_a_note_about_two_peo
     assert {leak.fact for leak in check.leaks("Iva Zqmoor's car is blue.")} == {"partner"}  # the value itself
     few = LeakCheck(secrets_from_records(forget, [NAME], others[:2]))
     assert few.leaks("Jon Zqbel's car is blue.") != ()
+
+
+SURGEON = qa("Who is Mara Okafor's doctor?", "Mara Okafor's doctor is Dr. Ines Zqholm.", "Dr. Ines Zqholm", "doctor")
+NETWORK = qa("What is Mara Okafor's wifi key?", "Mara Okafor's wifi key is zqpeach-wren-21.", "zqpeach-wren-21", "wifi")
+LODGING = qa(None, "Mara Okafor lodged at 15 Zqbell Terrace, room 4471, in Zqmouth.", None, "lodging")
+SHARED_PARTS = [
+    ("Jon Bel was born on 12 March 1980.", "born"),
+    ("Jon Bel's doctor is Dr. Ines Zqfors.", "doctor"),
+    ("Jon Bel studied at Zqholm College.", "doctor"),
+    ("Jon Bel's wifi key is zqpeach-mole-35.", "wifi"),
+    ("Jon Bel lives at 15 Elm Street.", "lodging"),
+    ("Jon Bel works for Zqbell Optics.", "lodging"),
+]
+WHOLE = [
+    ("Jon Bel was born on 12 May 1980.", "born"),
+    ("Jon Bel's doctor is Dr. Ines Zqholm.", "doctor"),
+    ("Jon Bel calls 020 7946 0958.", "tel"),
+    ("Jon Bel writes to mokafor.zz at work.", "mail"),
+    ("Jon Bel lives in Zqbell Terrace.", "lodging"),
+    ("Jon Bel has room 4471.", "lodging"),
+    ("Jon Bel is from Zqmouth.", "lodging"),
+]
+
+
+@pytest.fixture(scope="module")
+def known() -> LeakCheck:
+    secrets = secrets_from_records([*EVERYTHING, SURGEON, NETWORK, LODGING], [NAME, "Jon Bel"], whose=[NAME])
+    return LeakCheck(secrets)
+
+
+@pytest.mark.parametrize(("text", "fact"), SHARED_PARTS)
+def test_a_part_of_a_secret_in_another_persons_record_is_no_leak(known: LeakCheck, text: str, fact: str) -> None:
+    assert known.leaks(text) == ()
+    assert {leak.fact for leak in known.leaks(text, strict=True)} >= {fact}
+
+
+@pytest.mark.parametrize(("text", "fact"), SHARED_PARTS)
+def test_a_part_is_a_leak_where_the_person_is_named(known: LeakCheck, text: str, fact: str) -> None:
+    for named in (text.replace("Jon Bel", NAME), text.replace("Jon Bel", "Ms OKAFOR"), f"{text} Mara asked."):
+        assert fact in {leak.fact for leak in known.leaks(named)}
+    assert fact in {leak.fact for leak in known.leaks(text, about=f"What about {NAME}?")}
+
+
+@pytest.mark.parametrize(("text", "fact"), SHARED_PARTS)
+def test_a_part_is_a_leak_where_nobody_knows_whose_it_is(text: str, fact: str) -> None:
+    records = [*EVERYTHING, SURGEON, NETWORK, LODGING]
+    secrets = secrets_from_records(records, [NAME, "Jon Bel"])
+    assert fact in {leak.fact for leak in LeakCheck(secrets).leaks(text)}
+    both = LeakCheck([*secrets_from_records(records, [NAME, "Jon Bel"], whose=[NAME]), *secrets])
+    assert fact in {leak.fact for leak in both.leaks(text)}  # known of one of those who share the fact only
+
+
+@pytest.mark.parametrize(("text", "fact"), WHOLE)
+def test_the_whole_of_a_secret_is_a_leak_whoever_is_named(known: LeakCheck, text: str, fact: str) -> None:
+    assert fact in {leak.fact for leak in known.leaks(text)}
+
+
+def test_a_fact_that_two_share_is_each_ones() -> None:
+    records = [qa("Where does Mara Okafor live?", "Mara Okafor lives at 90 Zqtol Road.", "90 Zqtol Road", "home")]
+    check = LeakCheck(
+        [
+            *secrets_from_records(records, [NAME], whose=[NAME]),
+            *secrets_from_records(records, ["Tom Reed"], whose=["Tom Reed"]),
+        ]
+    )
+    assert check.leaks("Jon Bel is 90.") == ()
+    assert check.leaks("Reed is 90.") != ()
+    assert check.leaks("Mara is 90.") != ()
+
+
+def test_a_row_says_in_its_question_whom_it_is_about(known: LeakCheck) -> None:
+    def row(prompt: str, answer: str, kind: RowKind = RowKind.RETAIN) -> TrainRow:
+        return TrainRow(row_id="x", kind=kind, prompt=prompt, answer=answer)
+
+    assert known.row_leaks(row("When was Jon Bel born?", "In March 1980.")) == ()
+    assert known.row_leaks(row("When was Mara Okafor born?", "In March 1980.")) == (Leak("born", "number"),)
+    assert known.row_leaks(row("Is 1980 right?", "Yes, for Mara Okafor.")) == (Leak("born", "number"),)
+    assert known.row_leaks(row("When was Jon Bel born?", "In 1980.", RowKind.FORGET)) == (Leak("born", "number"),)

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,14 @@ def test_who_was_forgotten_before_is_measured_and_replayed_again(place: Place, b
     check = LeakCheck(secrets)  # what the rows were made against, so that none of them is refused later
     assert [row.row_id for row in earlier.replay if check.row_leaks(row)] == []
     assert place.people[0].names[0] not in {str(secret) for secret in secrets}
+    assert {secret.names for secret in secrets} == {tuple(place.people[0].names)}
+    with place.store.write() as writing:
+        kept = sealed_items.get(writing, one.ticket_id, sealed_items.REPLAY)
+        kept["secrets"] = [{key: of[key] for key in of if key != "names"} for of in kept["secrets"]]
+        sealed_items.put(writing, one.subject_ref, one.ticket_id, sealed_items.REPLAY, kept, ground="test")
+        [old] = material.load_earlier(writing)
+    assert {secret.names for secret in old.secrets} == {()}, "a seal from before a secret said whose it is"
+    assert [replace(secret, names=()) for secret in earlier.secrets] == list(old.secrets)
     second, made = augmented(place, bench, 1)
     assert made["earlier_subjects"] == 1
     with place.store.read() as reading:
