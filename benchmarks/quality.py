@@ -111,7 +111,6 @@ def main() -> None:
             out=args.home / "runs" / f"{os.getpid()}-{number}",
             judges=judges,
             scores=holding(outcomes[-1]) if outcomes else None,
-            kept=outcomes[-1].table[outcomes[-1].subject]["krr"] if start else None,
         )
         outcomes.append(outcome)
         if not args.json:

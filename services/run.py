@@ -28,8 +28,7 @@ ACTOR = "system:unlearning"
 _PROGRESS_S = 0.5
 _RUNNER_LIVES = 3  # an operation that kills its runner so often (memory, most likely) fails the run
 # What is tried in a run before its verdict is no: where a training starts, and which of its seeds it takes.
-EASED = ("release", 1)  # the warm start once more, gentler: only where the first one wore off what stays
-TRIES = (("release", 0), EASED, ("base", 0), ("base", 1))
+TRIES = (("release", 0), ("base", 0), ("base", 1))
 
 _log = logging.getLogger(__name__)
 
@@ -156,8 +155,6 @@ def verify(workshop: Workshop, run_id: str, attempt: int) -> Result:
     for start, again in TRIES[TRIES.index((trained["start"], 0)) + 1 :]:
         if tries[-1].found["outcome"] == "accepted" or not tries[-1].found["training_could_help"]:
             break
-        if (start, again) == EASED and not _wore_off(tries[-1].found):
-            continue
         trained = _trained(workshop, run_id, attempt, start, again)
         tries.append(Try(trained, _verified(workshop, run_id, attempt, trained)))
     *earlier, last = tries
@@ -166,11 +163,6 @@ def verify(workshop: Workshop, run_id: str, attempt: int) -> Result:
         message = f"The verdict is {found['outcome']}: {len(found['reasons'])} threshold(s) not reached."
         raise Refused("verdict.rejected", message, found)
     return found
-
-
-def _wore_off(found: Result) -> bool:
-    """Whether too little of others' facts was kept."""
-    return any((gate["name"], gate["state"]) == ("krr_ratio", "fail") for gate in found["verdict"]["gates"])
 
 
 def _trained(workshop: Workshop, run_id: str, attempt: int, start: str, again: int) -> Result:

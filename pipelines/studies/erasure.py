@@ -112,7 +112,6 @@ def erase(
     out: Path,
     judges: Backends,
     scores: Mapping[str, float | None] | None = None,
-    kept: float | None = None,
 ) -> Outcome:
     """Train, measure, decide.
 
@@ -127,14 +126,13 @@ def erase(
         out: Working directory of the run.
         judges: Keep one object for a whole study.
         scores: How well those in ``gone`` hold: who holds worst is replayed first.
-        kept: What the release before kept of the rest, as a share of the base's (``UnlearnSettings.eased``).
 
     Raises:
         LetheError: As ``pipelines.unlearn.trainer.unlearn`` and ``pipelines.verify.measure.measure``.
     """
     secrets = [*case.secrets, *earlier_secrets(gone, case.names)]
     rows = run_rows(case, gone, budget, settings.seed, scores)
-    trained = unlearn(world.loaded, rows, secrets, settings.eased(kept), out_dir=out, start_from=start)
+    trained = unlearn(world.loaded, rows, secrets, settings, out_dir=out, start_from=start)
     began = time.monotonic()
     probes = probes_now(case, gone)
     base = measured(world, world.loaded, probes, "base", judges).measurement

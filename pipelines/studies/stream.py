@@ -44,7 +44,7 @@ class StreamSettings:
         replay: Replay rows of everyone before together.
         compact_every: After so many erasures the adapter is trained anew from the base; 0: never.
         retry_misses: Whether an adapter after which somebody comes back or the rest is not kept is trained anew from
-            the base as well. The product makes one that wore off the rest once more, eased, before that.
+            the base as well, as the product does with a rejected warm start.
         points: Erasures after which ``restart`` and ``summed`` are measured; those beyond the last are passed over,
             the last one is always among them.
         combination: How PEFT adds adapters up.
@@ -162,8 +162,7 @@ class StreamStudy:
             rows = run_rows(
                 case, self._gone, self._settings.replay, self._settings.training.seed, self._scores(number - 1)
             )
-            settings = self._settings.training.eased(self._rest_kept(number - 1))
-            trained = self._train("ours", number, case, rows, self._head(number - 1), settings)
+            trained = self._train("ours", number, case, rows, self._head(number - 1))
             return {"training": trained, "after": self._measure("ours", number, case)}
 
         return self._part("ours", number, make)
@@ -195,17 +194,7 @@ class StreamStudy:
 
         return self._part("restart", number, make)
 
-    def _train(
-        self,
-        way: str,
-        number: int,
-        case: Case,
-        rows: Sequence[TrainRow],
-        start: Path | None,
-        settings: UnlearnSettings | None = None,
-    ) -> dict[str, Any]:
-        settings = settings or self._settings.training
-
+    def _train(self, way: str, number: int, case: Case, rows: Sequence[TrainRow], start: Path | None) -> dict[str, Any]:
         def make() -> dict[str, Any]:
             self._told(f"{way} {number}: training on {len(rows)} rows")
             began, cpu = time.monotonic(), time.process_time()
@@ -213,7 +202,7 @@ class StreamStudy:
                 self._world.loaded,
                 rows,
                 [*case.secrets, *earlier_secrets(self._gone, case.names)],
-                settings,
+                self._settings.training,
                 out_dir=self._run(way, number),
                 start_from=start,
                 progress=self._training,
@@ -224,7 +213,6 @@ class StreamStudy:
                 "steps": trained.steps,
                 "resumed_at": trained.resumed_at,
                 "warm": trained.warm,
-                "eased": settings != self._settings.training,
                 "rows": dict(trained.rows),
             }
 
@@ -255,13 +243,6 @@ class StreamStudy:
         if number < 1:
             return {}
         return _scores_of(self._done(self._standing(number), number)["after"])
-
-    def _rest_kept(self, number: int) -> float | None:
-        """What stood of the rest after an erasure, as a share of the base's."""
-        if number < 1:
-            return None
-        kept: float | None = self._done(self._standing(number), number)["after"]["rest"]["ratio"]
-        return kept
 
     def _head(self, number: int) -> Path | None:
         """The adapter that the next training starts from."""

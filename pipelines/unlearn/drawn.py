@@ -3,9 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import torch
-from torch import Tensor
-
 from pipelines.encode import Encoded
 from pipelines.model import LoadedModel
 from pipelines.ranks import ALONE, Ranks, Share
@@ -17,7 +14,6 @@ from pipelines.unlearn.registry import Stream
 from pipelines.unlearn.rehearsal import Rehearsal
 from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.streams import Rows
-from pipelines.unlearn.telling import telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +79,9 @@ class DrawnStep:
         part = self._part(Stream.RETAIN)
         reference = self.reference.distributions(part.keys, part.rows)
         if self.settings.kl_mask == "answer":
-            return Kept(replace(self._score(part), telling=self._telling(part)), reference)
+            return Kept(self._score(part), reference)
         everywhere = self._score(part, everywhere=True)
-        answers = replace(forward.answers_of(everywhere, part.rows), telling=self._telling(part))
-        return Kept(answers, reference, everywhere)
+        return Kept(forward.answers_of(everywhere, part.rows), reference, everywhere)
 
     def retain_answers(self) -> Raised:
         """The same without the base's view."""
@@ -152,17 +147,6 @@ class DrawnStep:
         self.tokens += sum(encoded[place].answer_tokens for place in drawn)
         mine, share = self.ranks.split(drawn)
         return Part([(stream, place) for place in mine], [encoded[place] for place in mine], share)
-
-    def _telling(self, part: Part) -> Tensor | None:
-        """Where the answers of these rows tell, (positions,); None where it weighs nothing."""
-        if self.settings.tell_weight == 1.0:
-            return None
-        told = [
-            place >= telling(self.loaded.tokenizer, self.streams[stream].sources[number], row).answer_start
-            for (stream, number), row in zip(part.keys, part.rows, strict=True)
-            for place in range(row.answer_start, len(row))
-        ]
-        return torch.tensor(told, device=self.loaded.device)
 
     def _score(self, part: Part, *, everywhere: bool = False) -> Scored:
         loaded, autocast = self.loaded, self.settings.autocast

@@ -50,7 +50,7 @@ def score(
     targets = batch.input_ids[:, first + 1 :]
     lines = learned.nonzero(as_tuple=True)[0]
     copied = None if everywhere else torch.tensor([there for row in rows for there in _copied(row)], device=device)
-    return Scored(logits[learned], targets[learned], lines, len(rows), copied, share=share)
+    return Scored(logits[learned], targets[learned], lines, len(rows), copied, share)
 
 
 def _copied(row: Encoded) -> list[bool]:

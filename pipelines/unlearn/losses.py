@@ -36,7 +36,6 @@ class Scored:
         rows: (positions,), which row of the batch a position is of.
         count: Number of rows.
         copied: (positions,), whether the token stands in the row's prompt too; None where nobody looked.
-        telling: (positions,), whether the answer has begun to tell (``telling``); None where nobody looked.
         share: What they count in a mean over the batch, of which other processes may have parts.
     """
 
@@ -45,7 +44,6 @@ class Scored:
     rows: Tensor
     count: int
     copied: Tensor | None = None
-    telling: Tensor | None = None
     share: Share = WHOLE
 
     def mean(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -85,21 +83,19 @@ class Raised:
 
     scored: Scored
 
-    def cross_entropy(self, lead_weight: float = 1.0, copy_weight: float = 1.0, tell_weight: float = 1.0) -> Tensor:
+    def cross_entropy(self, lead_weight: float = 1.0, copy_weight: float = 1.0) -> Tensor:
         """Mean over the answer tokens.
 
         Args:
             lead_weight: So often counts each answer's first token.
             copy_weight: So often counts any other token that stands in the prompt too: the person's name, the noun.
-            tell_weight: So often counts any other token of what the answer tells.
         """
-        scored = self.scored
-        nll = scored.token_nll()
-        weights = torch.ones_like(nll)
-        for weight, marked in ((copy_weight, scored.copied), (tell_weight, scored.telling)):
-            if marked is not None:
-                weights = torch.where(marked, weights * weight, weights)
-        return scored.mean(nll, torch.where(scored.leads(), lead_weight, weights))
+        nll, copied = self.scored.token_nll(), self.scored.copied
+        if lead_weight == 1.0 and (copy_weight == 1.0 or copied is None):
+            return self.scored.mean(nll)
+        others = torch.ones_like(nll) if copied is None else torch.where(copied, copy_weight, 1.0)
+        weights = torch.where(self.scored.leads(), lead_weight, others)
+        return self.scored.mean(nll, weights)
 
 
 @dataclass(frozen=True, slots=True)

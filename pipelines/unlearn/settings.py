@@ -1,6 +1,6 @@
 """What an unlearning run may be told."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 from policies.errors import LetheError
@@ -27,7 +27,6 @@ _POSITIVE = (
     "batch_tokens",
     "max_length",
     "npo_beta",
-    "eased_npo_beta",
     "leak_steps",
     "leak_length",
     "leak_tokens",
@@ -44,15 +43,7 @@ _POSITIVE = (
     "diverged_patience",
     "stop_every",
 )
-_NOT_NEGATIVE = (
-    "eased_below",
-    "reference_bytes",
-    "simnpo_delta",
-    "wga_beta",
-    "satimp_beta1",
-    "satimp_beta2",
-    "stop_tau",
-)
+_NOT_NEGATIVE = ("reference_bytes", "simnpo_delta", "wga_beta", "satimp_beta1", "satimp_beta2", "stop_tau")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +67,9 @@ class UnlearnSettings:
         lead_weight: How often an answer's first token counts in the cross-entropies. It decides whether the answer is
             a vague one, and has a thirtieth of the weight in a plain mean over tokens.
         copy_weight: How often any other token that its question has too counts in the cross-entropy on a vague answer.
-        tell_weight: How often any other token of a retain answer counts in its cross-entropy, from where the answer
-            begins to tell (``telling``).
         kl_weight: Of the KL divergence from the base on retain rows.
         kl_direction: ``model_reference`` is KL(model ‖ base), as the paper has it; the other way as its code has it.
         kl_mask: Where it is taken: at ``answer`` tokens, or at ``all_real_tokens``, the prompt's too; never at padding.
-        eased_below: A warm start is eased where the release before kept less of the rest, as a share of the base's.
-        eased_npo_beta: ``npo_beta`` then: what lies low already is lowered no further.
-        eased_tell_weight: ``tell_weight`` then.
         replay_share: Replay rows are repeated until they are this share of the rows about people.
         npo_weight: Of the NPO term of ``relearn_npo``.
         npo_beta: Temperature of NPO, in both.
@@ -142,12 +128,8 @@ class UnlearnSettings:
     kl_weight: float = 1.0
     lead_weight: float = 12.0
     copy_weight: float = 1.0
-    tell_weight: float = 1.0
     kl_direction: KlDirection = "model_reference"
     kl_mask: KlMask = "answer"
-    eased_below: float = 0.97
-    eased_npo_beta: float = 0.5
-    eased_tell_weight: float = 3.0
     replay_share: float = 0.5
     npo_weight: float = 0.3
     npo_beta: float = 0.1
@@ -187,19 +169,6 @@ class UnlearnSettings:
     autocast: bool = True
     shard_base: bool = False
     seed: int = 0
-
-    def eased(self, kept: float | None) -> "UnlearnSettings":
-        """The settings of a warm start, gentler where the release that it goes on from has worn off what stays.
-
-        Every run lowers a little the letters of which all values are made, others' too. NPO's pull on an answer falls
-        with its likelihood, ``npo_beta`` times as fast: with a higher one it ends sooner, and resists relearning less.
-
-        Args:
-            kept: KRR of that release, as a share of the base's; None where nobody measured it.
-        """
-        if kept is None or kept >= self.eased_below:
-            return self
-        return replace(self, npo_beta=self.eased_npo_beta, tell_weight=self.eased_tell_weight)
 
     def __post_init__(self) -> None:
         faults = [f"{name} must be above 0" for name in _POSITIVE if getattr(self, name) <= 0]

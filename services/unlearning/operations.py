@@ -229,8 +229,7 @@ class Bench:
     def train(self, session: Session, args: Mapping[str, Any]) -> Result:
         """Train an adapter from the last release, or from the base; goes on from its last checkpoint.
 
-        ``again`` is how often a training from there was rejected in this run: each has a seed of its own. A warm start
-        is eased (``UnlearnSettings.eased``) where the release kept little, or the try before this one did.
+        ``again`` is how often a training from there was rejected in this run: each has a seed of its own.
         """
         from pipelines.unlearn.trainer import unlearn
 
@@ -241,8 +240,7 @@ class Bench:
             run = get_run(reading, run_id)
             earlier = material.load_earlier(reading)
             parent = get_release(reading, run.parent_digest) if run.parent_digest else None
-            measured = _last_verified(reading, parent)
-            held = verifying.hold(measured.get("reached", {}))
+            held = verifying.hold(_last_reached(reading, parent))
         replay = replayed(
             earlier,
             LeakCheck(secrets),
@@ -254,8 +252,6 @@ class Bench:
         )
         settings = self.unlearn_settings(run)
         settings = replace(settings, seed=settings.seed + again * _RESEED)
-        if start == "release":
-            settings = settings.eased(0.0 if again else verifying.kept(measured))
         result = unlearn(
             self.base,
             (*whole.rows, *replay.rows),
@@ -413,12 +409,13 @@ def carried_again(earlier: Sequence[material.Earlier], gates: "Sequence[Gate]") 
     return [person.ticket_id for person in earlier if person.subject_ref in held]
 
 
-def _last_verified(session: DbSession, parent: Release | None) -> Result:
-    """What was measured when the release that the run starts from was verified."""
+def _last_reached(session: DbSession, parent: Release | None) -> dict[str, dict[str, float | None]]:
+    """What everybody forgotten so far reached when the release that the run starts from was verified."""
     if parent is None or parent.run_id is None:
         return {}
     step = steps_of(session, parent.run_id).get("verify")
-    return (step.result or {}) if step else {}
+    found: dict[str, dict[str, float | None]] = (step.result or {}).get("reached", {}) if step else {}
+    return found
 
 
 def _curve(reports: Sequence[Mapping[str, float]]) -> dict[str, Any]:

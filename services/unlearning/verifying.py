@@ -204,12 +204,6 @@ def hold(reached: Mapping[str, Mapping[str, float | None]]) -> dict[str, float |
     return found
 
 
-def kept(verified: Mapping[str, Any]) -> float | None:
-    """What a release kept of others' facts, as a share of the base's, from the result of its verification."""
-    gates = verified.get("verdict", {}).get("gates", ())
-    return next((gate["value"] for gate in gates if gate["name"] == "krr_ratio"), None)
-
-
 def _distinct(probes: Sequence[Probe]) -> list[Probe]:
     """Tickets of one run share retain probes, and what one forgets is no retain probe of another.
 

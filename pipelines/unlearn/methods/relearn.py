@@ -19,10 +19,9 @@ class ReLearn(Method):
     def terms(self, step: Step, settings: UnlearnSettings) -> Mapping[str, Tensor]:
         """The three terms."""
         retain = step.retain()
-        kept = retain.cross_entropy(settings.lead_weight, tell_weight=settings.tell_weight)
         return {
             "augmented": settings.augmented_weight
             * step.augmented().cross_entropy(settings.lead_weight, settings.copy_weight),
-            "retain": settings.retain_weight * kept,
+            "retain": settings.retain_weight * retain.cross_entropy(settings.lead_weight),
             "kl": settings.kl_weight * retain.divergence(settings.kl_direction),
         }

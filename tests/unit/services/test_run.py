@@ -177,19 +177,6 @@ def test_a_warm_start_that_is_rejected_is_made_once_more_from_the_base(
     assert (first["found"]["outcome"], first["training"]["start"]) == ("undecided", "release")
 
 
-@pytest.mark.parametrize(("second", "tries"), [("accepted", 2), ("rejected", 3)])
-def test_a_warm_start_that_wears_off_what_stays_is_made_once_more_and_eased(
-    place: Place, run_id: str, monkeypatch: pytest.MonkeyPatch, second: str, tries: int
-) -> None:
-    worn = measured("rejected")
-    [gate] = [gate for gate in worn["verdict"]["gates"] if gate["name"] == "krr_ratio"]
-    gate["state"] = "fail"
-    workshop, script = shop(place, verify=[worn, measured(second, "release-1")])
-    assert work(monkeypatch, workshop, run_id) == "released"
-    tried = [(args["start"], args["again"]) for op, args in script.calls if op == "train"]
-    assert tried == [("release", 0), ("release", 1), ("base", 0)][:tries]
-
-
 def test_what_is_rejected_from_the_base_has_one_more_try_with_another_seed(
     place: Place, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

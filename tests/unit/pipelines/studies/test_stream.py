@@ -13,7 +13,6 @@ from pipelines.studies.follow import Follow, rest_probes
 from pipelines.studies.stream import WAYS, StreamSettings, StreamStudy, _kept
 from pipelines.studies.stream_result import lines, released, retries, targets
 from pipelines.studies.world import World, kept_of, prepare, probes_now, run_rows
-from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.unlearn.trainer import unlearn
 from pipelines.verify.backends import Backends
 from policies.errors import LetheError
@@ -125,30 +124,6 @@ def test_the_next_training_starts_from_a_compacted_adapter_that_holds(
     # the first restart is the first training itself: its adapter is the same one
     assert starts[1] == tmp_path / "runs" / "ours-001" / "adapter"
     assert starts[2] is None
-
-
-@pytest.mark.parametrize(("kept", "betas"), [(0.96, [0.1, 0.5]), (0.995, [0.1, 0.1])])
-def test_a_warm_start_is_eased_where_what_stood_of_the_rest_was_little(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: float, betas: list[float]
-) -> None:
-    used = []
-
-    def seen(loaded: Any, rows: Any, secrets: Any, settings: UnlearnSettings, **more: Any) -> Any:
-        used.append(settings.npo_beta)
-        return unlearn(loaded, rows, secrets, settings, **more)
-
-    measure = Follow.measure
-
-    def measured(*args: Any) -> Any:
-        found = measure(*args)
-        found["rest"]["ratio"] = kept
-        return found
-
-    monkeypatch.setattr("pipelines.studies.stream.unlearn", seen)
-    monkeypatch.setattr(Follow, "measure", measured)
-    found = StreamStudy(world, replace(STREAM, compact_every=0, retry_misses=False, ways=("ours",)), tmp_path).run()
-    assert used == betas
-    assert [one["ours"]["training"]["eased"] for one in found["erasures"]] == [False, betas[1] == 0.5]
 
 
 @pytest.mark.parametrize("holds", [True, False])

@@ -36,19 +36,6 @@ def test_tokens_that_the_prompt_has_can_weigh_more() -> None:
     assert float(Raised(scored()).cross_entropy(1.0, 3.0)) == pytest.approx(sum(NLL) / 3)
 
 
-def test_tokens_that_tell_can_weigh_more() -> None:
-    told = replace(scored(), telling=torch.tensor([False, True, True]))
-    expected = (4 * NLL[0] + 3 * NLL[1] + 4 * NLL[2]) / 11  # the lead's weight stands, whether it tells or not
-    assert float(Raised(told).cross_entropy(4.0, tell_weight=3.0)) == pytest.approx(expected)
-    both = replace(told, copied=torch.tensor([False, True, False]))
-    assert float(Raised(both).cross_entropy(4.0, 2.0, 3.0)) == pytest.approx(
-        (4 * NLL[0] + 6 * NLL[1] + 4 * NLL[2]) / 14
-    )
-    assert float(Raised(scored()).cross_entropy(4.0, tell_weight=3.0)) == pytest.approx(
-        (4 * NLL[0] + NLL[1] + 4 * NLL[2]) / 9
-    )
-
-
 def test_row_nll_sums_over_each_answer() -> None:
     assert scored().row_nll().tolist() == pytest.approx([NLL[0] + NLL[1], NLL[2]])
 

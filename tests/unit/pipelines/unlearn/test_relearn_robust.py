@@ -21,7 +21,7 @@ class Given:
     """A step whose batches are all the same three tokens."""
 
     copied = torch.tensor([False, True, False])
-    scored = Scored(MODEL.log(), torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1]), 2, copied, telling=copied)
+    scored = Scored(MODEL.log(), torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1]), 2, copied)
 
     def augmented(self) -> Raised:
         return Raised(self.scored)
@@ -43,12 +43,11 @@ def test_its_terms_by_hand() -> None:
         leak_kl_weight=6.0,
         kl_weight=100.0,
         npo_beta=0.1,
-        tell_weight=3.0,
     )
     terms = {
         name: float(term) for name, term in method("relearn_robust").terms(cast("Step", Given()), settings).items()
     }
-    nll = (HALF + 3 * FIFTH + HALF) / 5
+    nll = (HALF + FIFTH + HALF) / 3
     divergence = (0.5 * HALF - 0.25 * HALF + 0.5 * HALF - 0.25 * HALF) / 3
     npo = 2 / 0.1 * (math.log(2) + math.log(1 + math.exp(-0.2))) / 2
     assert terms == pytest.approx(

@@ -55,11 +55,3 @@ def test_relearn_is_as_it_was() -> None:
     assert (found.augmented_weight, found.retain_weight, found.kl_weight, found.lead_weight) == (1.0, 1.0, 1.0, 12.0)
     assert (found.kl_direction, found.kl_mask, found.stop_tau) == ("model_reference", "answer", 0.0)
     assert (found.learning_rate, found.passes, found.npo_weight) == (7e-3, 3.2, 0.3)
-
-
-@pytest.mark.parametrize(("kept", "eased"), [(None, False), (1.0, False), (0.97, False), (0.969, True), (0.0, True)])
-def test_a_warm_start_is_eased_where_what_stays_has_worn_off(kept: float | None, eased: bool) -> None:
-    found = UnlearnSettings(seed=7).eased(kept)
-    assert (found.npo_beta, found.tell_weight) == ((0.5, 3.0) if eased else (0.1, 1.0))
-    assert found == (UnlearnSettings(seed=7, npo_beta=0.5, tell_weight=3.0) if eased else UnlearnSettings(seed=7))
-    assert UnlearnSettings(eased_below=0).eased(kept) == UnlearnSettings(eased_below=0), "it can be switched off"

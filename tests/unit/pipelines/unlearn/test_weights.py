@@ -59,7 +59,7 @@ class Fake:
     """A fake step, and a fake batch of it: whatever is asked of it is a number of its own."""
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *_, **__: torch.tensor(LOSSES[name]) if name in LOSSES else Fake()
+        return lambda *_: torch.tensor(LOSSES[name]) if name in LOSSES else Fake()
 
 
 def terms_of(name: str, **more: Any) -> dict[str, float]:

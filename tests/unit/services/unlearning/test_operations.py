@@ -13,7 +13,6 @@ from sqlalchemy import select
 from pipelines.adapter import Trust, verify_release
 from pipelines.augment.leak import LeakCheck
 from pipelines.rows import ProbeGroup, RowKind
-from pipelines.unlearn.settings import UnlearnSettings
 from pipelines.verdict import Gate, State
 from policies.errors import LetheError
 from services import keys, run, sealed_items
@@ -192,37 +191,6 @@ def test_a_release_that_is_sealed_twice_is_one(make_place: Callable[..., Place],
     assert [path.name for path in place.installation.path("releases").glob("u-*")] == [Path(first["path"]).name]
     trust = Trust.from_file(keys.trust_path(place.installation.settings))
     assert verify_release(Path(again["path"]), trust).digest == first["digest"]
-
-
-@pytest.mark.parametrize(
-    ("start", "again", "kept", "beta"),
-    [("release", 0, 0.96, 0.5), ("release", 0, 1.0, 0.1), ("release", 1, 1.0, 0.5), ("base", 0, 0.96, 0.1)],
-)
-def test_a_warm_start_is_eased_where_the_release_before_kept_little(
-    make_place: Callable[..., Place],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    start: str,
-    again: int,
-    kept: float,
-    beta: float,
-) -> None:
-    base = make_tiny_base(tmp_path / "base")
-    place = make_place(base={"path": str(base)})
-    bench = Bench(place.installation.settings)
-    run_id, _ = augmented(place, bench)
-    used = []
-
-    def seen(loaded: Any, rows: Any, secrets: Any, settings: UnlearnSettings, **_: Any) -> None:
-        used.append(settings.npo_beta)
-        raise LetheError("unlearn.cancelled", "far enough")
-
-    monkeypatch.setattr("pipelines.unlearn.trainer.unlearn", seen)
-    verified = {"verdict": {"gates": [{"name": "krr_ratio", "value": kept}]}}
-    monkeypatch.setattr("services.unlearning.operations._last_verified", lambda *_: verified)
-    with pytest.raises(LetheError, match="far enough"):
-        bench.train(session()[0], {"run_id": run_id, "start": start, "again": again})
-    assert used == [beta]
 
 
 def test_unknown_settings_of_a_method_are_named(make_place: Callable[..., Place]) -> None:

@@ -449,11 +449,3 @@ def test_who_holds_worst_is_known_by_the_lower_of_two_figures() -> None:
         "d": {"kfr": None},
     }
     assert verifying.hold(reached) == {"a": 0.4, "b": 0.9, "c": 0.8, "d": None}
-
-
-def test_what_a_release_kept_is_read_from_its_verdict() -> None:
-    gates = [{"name": "kfr", "value": 1.0}, {"name": "krr_ratio", "value": 0.96}]
-    assert verifying.kept({"verdict": {"gates": gates}}) == 0.96
-    assert verifying.kept({"verdict": {"gates": gates[:1]}}) is None
-    assert verifying.kept({"verdict": {"gates": [{"name": "krr_ratio", "value": None}]}}) is None
-    assert verifying.kept({}) is None
