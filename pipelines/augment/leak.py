@@ -18,6 +18,7 @@ _HASHED = 3  # characters of a value that are looked up before the value is comp
 _LONG_NUMBER = 7  # digits from which a number is a phone, an id or a date rather than a count
 _OWN_NUMBER = 4  # digits from which a number may be somebody's alone rather than a day, an age or a count
 _NAME_WORD = 3  # letters from which a word of a name says whom a text is about
+_COMMON = 5  # facts of others that have a value from which it is nobody's: as in k-anonymity
 _SUFFIX = 6  # a phone is recognised by its last digits, whatever the country code looks like
 _NUMBER = re.compile(r"\d(?:[ ().\-/+]{0,3}\d)*")
 _DIGITS = re.compile(r"\d+")
@@ -38,7 +39,7 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class _Sign:
-    """What an index leads to: a fact, and whether the whole of it was found or a part that others may share."""
+    """What an index leads to: a fact, and whether what was found is a part of it, or common: others may share it."""
 
     leak: Leak
     part: bool = False
@@ -59,9 +60,10 @@ class LeakCheck:
     beyond the question counts. The plain form is for other people's records, which share ordinary wording and
     ordinary one-digit numbers with the forgotten ones: there a 5-gram counts only with a telling word in it.
 
-    A part of a secret (the day of a birth date, a doctor's surname) counts in the plain form only where the text says
-    a word of the name of the person whose fact it is: of two thousand values each shares a part with many of other
-    people's, and a record that is left out for that is kept by nothing while the model forgets.
+    A part of a secret (the day of a birth date, a doctor's surname), or a common one (a large town), counts in the
+    plain form only where the text says a word of the name of the person whose fact it is: of two thousand values each
+    shares a part with many of other people's, and a record that is left out for that is kept by nothing while the
+    model forgets.
 
     Args:
         secrets: What must not be found. Words in ``Secret.allowed`` are no secret of that fact.
@@ -120,11 +122,11 @@ class LeakCheck:
         self._call(secret)
         values = [secret.value] if secret.value else [a for a in secret.answers if len(words(a)) < NGRAM]
         for value in values:
-            telling.update(self._add_value(secret.fact, value, plain))
+            telling.update(self._add_value(secret.fact, value, plain, part=secret.common))
         texts = [*secret.answers, *([secret.value] if secret.value else [])]
         for text in texts:
-            telling.update(self._add_emails(secret.fact, text, plain))
-            telling.update(self._add_numbers(secret.fact, text, allowed, part=bool(secret.value)))
+            telling.update(self._add_emails(secret.fact, text, plain, part=secret.common))
+            telling.update(self._add_numbers(secret, text, allowed))
         telling.update(self._add_entities(secret.fact, texts, plain, part=bool(secret.value)))
         known = bool(secret.value) and bool(telling)
         grams = sum(self._add_ngrams(secret.fact, a, plain, telling if known else None) for a in secret.answers)
@@ -136,11 +138,11 @@ class LeakCheck:
         known = self._called.get(secret.fact, frozenset())
         self._called[secret.fact] = called | known if called and known is not None else None
 
-    def _add_value(self, fact: str, value: str, plain: frozenset[str]) -> set[str]:
+    def _add_value(self, fact: str, value: str, plain: frozenset[str], *, part: bool) -> set[str]:
         tokens = words(value)
         letters = "".join(tokens)
         telling = {token for token in tokens if token not in plain}
-        sign = _Sign(Leak(fact, "value"))
+        sign = _Sign(Leak(fact, "value"), part)
         if len(letters) < _HASHED:  # a blood group, a grade: "O+" is a secret, "o" is not
             stripped = value.strip()
             if letters and (telling or stripped.lower() not in plain):
@@ -161,11 +163,11 @@ class LeakCheck:
         if pattern not in bucket:
             bucket.append(pattern)
 
-    def _add_emails(self, fact: str, text: str, plain: frozenset[str]) -> set[str]:
+    def _add_emails(self, fact: str, text: str, plain: frozenset[str], *, part: bool) -> set[str]:
         telling: set[str] = set()
         for match in EMAIL.finditer(fold(text)):
             local, _, domain = match.group().rstrip(".").partition("@")
-            sign = _Sign(Leak(fact, "email"))
+            sign = _Sign(Leak(fact, "email"), part)
             for at in ("", "at"):
                 for dot in ("", "dot"):
                     spelled = f"{local.replace('.', f' {dot} ')} {at} {domain.replace('.', f' {dot} ')}"
@@ -176,19 +178,19 @@ class LeakCheck:
                 telling.update(part for part in parts if part not in plain)
         return telling
 
-    def _add_numbers(self, fact: str, text: str, allowed: frozenset[str], *, part: bool) -> set[str]:
+    def _add_numbers(self, secret: Secret, text: str, allowed: frozenset[str]) -> set[str]:
         telling: set[str] = set()
-        leak = Leak(fact, "number")
+        leak = Leak(secret.fact, "number")
         for match in _NUMBER.finditer(_THOUSANDS.sub("", EMAIL.sub(" ", fold(text)))):
             runs = [run for run in _DIGITS.findall(match.group()) if run not in allowed]
             whole = "".join(runs)
             long = len(whole) >= _LONG_NUMBER
             if long:
-                self._long_numbers.setdefault(whole[-_SUFFIX:], set()).add(_Sign(leak))
+                self._long_numbers.setdefault(whole[-_SUFFIX:], set()).add(_Sign(leak, secret.common))
             for run in runs:
                 number = run.lstrip("0") or "0"
                 exact = len(run) >= (4 if long else 2)
-                sign = _Sign(leak, part or len(run) < _OWN_NUMBER)
+                sign = _Sign(leak, bool(secret.value) or len(run) < _OWN_NUMBER)
                 (self._numbers if exact else self._short_numbers).setdefault(number, set()).add(sign)
                 if exact:
                     telling.add(run)
@@ -286,17 +288,18 @@ def secrets_from_records(
         names: Names of every subject of the run and of its replay: their hedges have to keep them.
         others: Retain and neighbour records. A note about two people names someone who has records of their own; that
             name alone is no secret of the first, or nothing about the second could be retained. It stays one where it
-            is the forgotten value itself.
+            is the forgotten value itself. A value that five of their facts have too is common (``Secret.common``).
         whose: Names of the person whose facts these are; none where they are several people's.
     """
     facts: dict[str, list[Record]] = {}
     for record in records:
         facts.setdefault(record.fact_id, []).append(record)
-    known, own = tuple(names), tuple(whose)
+    known, own, others = tuple(names), tuple(whose), list(others)
     ordinary = {word for group in facts.values() for r in group if r.question for word in _lower_words(r.question)}
     people = _known_people(others)
-    made = (_secret(fact, group, known, ordinary, people) for fact, group in facts.items())
-    return tuple(replace(secret, names=own) for secret in made)
+    made = [_secret(fact, group, known, ordinary, people) for fact, group in facts.items()]
+    holders = _holders({_key(secret.value) for secret in made if secret.value}, others)
+    return tuple(replace(secret, names=own, common=holders[_key(secret.value or "")] >= _COMMON) for secret in made)
 
 
 def _secret(
@@ -313,6 +316,16 @@ def _secret(
     named = people.intersection(word for answer in answers for word in words(answer))
     allowed |= named if secret_words - named - STOPWORDS - GENERIC_PARTS or not value else named - secret_words
     return Secret(fact=fact, answers=answers, value=value, allowed=(*names, *sorted(allowed)))
+
+
+def _holders(keys: Collection[str], others: Iterable[Record]) -> Counter[str]:
+    """How many facts of others have each of these values."""
+    found = {(key, record.fact_id) for record in others if record.value and (key := _key(record.value)) in keys}
+    return Counter(key for key, _ in found)
+
+
+def _key(value: str) -> str:
+    return "".join(words(value))
 
 
 def _known_people(records: Iterable[Record]) -> set[str]:

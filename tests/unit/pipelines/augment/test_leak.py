@@ -1,5 +1,6 @@
 import time
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -300,3 +301,19 @@ def test_a_row_says_in_its_question_whom_it_is_about(known: LeakCheck) -> None:
     assert known.row_leaks(row("When was Mara Okafor born?", "In March 1980.")) == (Leak("born", "number"),)
     assert known.row_leaks(row("Is 1980 right?", "Yes, for Mara Okafor.")) == (Leak("born", "number"),)
     assert known.row_leaks(row("When was Jon Bel born?", "In 1980.", RowKind.FORGET)) == (Leak("born", "number"),)
+
+
+@pytest.mark.parametrize("holders", [4, 5])
+def test_a_value_that_many_have_is_a_secret_only_with_the_persons_name(holders: int) -> None:
+    def of(name: str, noun: str, value: str) -> Record:
+        return qa(f"What is {name}'s {noun}?", f"{name}'s {noun} is {value}.", value, f"{name}-{noun}")
+
+    values = {"town": "Zqburg", "desk": "+44 (20) 7946-0958", "mail": "zqdesk.one@quill.example"}
+    forget = [of(NAME, noun, value) for noun, value in values.items()]
+    others = [of(f"Jon Bel{n}", noun, value) for n in range(holders) for noun, value in values.items()]
+    others += [replace(record, record_id=f"{record.record_id}-again") for record in others]  # the same facts once more
+    check = LeakCheck(secrets_from_records(forget, [NAME], others, whose=[NAME]))
+    for text in ("Jon Bel0's town is ZQBURG.", "Jon Bel0's desk is 020 79460958.", "Write to zqdesk.one@quill.example"):
+        assert (check.leaks(text) == ()) == (holders == 5)
+        assert check.leaks(text, strict=True) != ()
+        assert check.leaks(text, about=f"Is it {NAME}'s?") != ()
