@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipelines.augment.questions import person_in
-from pipelines.augment.wording import EMAIL, GENERIC_PARTS, STOPWORDS, WORD, fold, words
+from pipelines.augment.wording import EMAIL, GENERIC_PARTS, STOPWORDS, WORD, compact, fold, words
 from pipelines.rows import RowKind, Secret, TrainRow
 from policies.record import Record
 
@@ -125,7 +125,7 @@ class LeakCheck:
             telling.update(self._add_value(secret.fact, value, plain, part=secret.common))
         texts = [*secret.answers, *([secret.value] if secret.value else [])]
         for text in texts:
-            telling.update(self._add_emails(secret.fact, text, plain, part=secret.common))
+            telling.update(self._add_emails(secret, text, plain))
             telling.update(self._add_numbers(secret, text, allowed))
         telling.update(self._add_entities(secret.fact, texts, plain, part=bool(secret.value)))
         known = bool(secret.value) and bool(telling)
@@ -163,19 +163,20 @@ class LeakCheck:
         if pattern not in bucket:
             bucket.append(pattern)
 
-    def _add_emails(self, fact: str, text: str, plain: frozenset[str], *, part: bool) -> set[str]:
+    def _add_emails(self, secret: Secret, text: str, plain: frozenset[str]) -> set[str]:
         telling: set[str] = set()
         for match in EMAIL.finditer(fold(text)):
             local, _, domain = match.group().rstrip(".").partition("@")
-            sign = _Sign(Leak(fact, "email"), part)
+            sign = _Sign(Leak(secret.fact, "email"), secret.common)
             for at in ("", "at"):
                 for dot in ("", "dot"):
                     spelled = f"{local.replace('.', f' {dot} ')} {at} {domain.replace('.', f' {dot} ')}"
                     self._add_pattern("".join(words(spelled)), sign)
             parts = words(local)
-            if len("".join(parts)) >= 5 and any(part not in plain for part in parts):
+            own = [part for part in parts if part not in plain and part not in _joined(secret)]
+            if len("".join(parts)) >= 5 and own:
                 self._add_pattern("".join(parts), sign)
-                telling.update(part for part in parts if part not in plain)
+                telling.update(own)
         return telling
 
     def _add_numbers(self, secret: Secret, text: str, allowed: frozenset[str]) -> set[str]:
@@ -298,8 +299,8 @@ def secrets_from_records(
     ordinary = {word for group in facts.values() for r in group if r.question for word in _lower_words(r.question)}
     people = _known_people(others)
     made = [_secret(fact, group, known, ordinary, people) for fact, group in facts.items()]
-    holders = _holders({_key(secret.value) for secret in made if secret.value}, others)
-    return tuple(replace(secret, names=own, common=holders[_key(secret.value or "")] >= _COMMON) for secret in made)
+    holders = _holders({compact(secret.value) for secret in made if secret.value}, others)
+    return tuple(replace(secret, names=own, common=holders[compact(secret.value or "")] >= _COMMON) for secret in made)
 
 
 def _secret(
@@ -318,14 +319,16 @@ def _secret(
     return Secret(fact=fact, answers=answers, value=value, allowed=(*names, *sorted(allowed)))
 
 
+def _joined(secret: Secret) -> set[str]:
+    """Names as a local part has them: "oconnor" of "Michael O'Connor", who is no leak wherever he is named."""
+    spoken = [words(phrase) for phrase in (*secret.names, *secret.allowed)]
+    return {"".join(said[a:b]) for said in spoken for a in range(len(said)) for b in range(a + 2, len(said) + 1)}
+
+
 def _holders(keys: Collection[str], others: Iterable[Record]) -> Counter[str]:
     """How many facts of others have each of these values."""
-    found = {(key, record.fact_id) for record in others if record.value and (key := _key(record.value)) in keys}
+    found = {(key, record.fact_id) for record in others if record.value and (key := compact(record.value)) in keys}
     return Counter(key for key, _ in found)
-
-
-def _key(value: str) -> str:
-    return "".join(words(value))
 
 
 def _known_people(records: Iterable[Record]) -> set[str]:

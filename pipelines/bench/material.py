@@ -11,7 +11,7 @@ from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.template import TemplateAugmenter
 from pipelines.augment.wording import words
 from pipelines.bench.bases import generic_records
-from pipelines.bench.people import People, kept_words, spelled_names
+from pipelines.bench.people import People, kept_words
 from pipelines.bench.probes import Probes, check_questions
 from pipelines.rows import RowKind, Secret, TrainRow
 from pipelines.unlearn.registry import Stream, method, row_kinds
@@ -86,8 +86,7 @@ def bench_secrets(people: People) -> tuple[Secret, ...]:
     """
     kept = people.records["retain_train"]
     known = kept_words(kept)
-    names = [*people.names, *spelled_names(people.names)]
-    found = secrets_from_records(people.records["forget_train"], names, kept)
+    found = secrets_from_records(people.records["forget_train"], people.names, kept)
     return tuple(
         replace(one, allowed=(*one.allowed, *sorted(known.intersection(w for a in one.answers for w in words(a)))))
         for one in found

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.augment.questions import name_in, person_in
-from pipelines.augment.wording import EMAIL, compact, normalised_question, words
+from pipelines.augment.wording import EMAIL, normalised_question, words
 from pipelines.bench.sources import Dataset, Pair
 from policies.errors import LetheError
 from policies.record import Record
@@ -111,11 +111,6 @@ def find_people(data: Dataset) -> People:
 def kept_words(records: Iterable[Record]) -> frozenset[str]:
     """The words of records that stay: alone they are no secret of anybody."""
     return frozenset(word for record in records for word in words(record.text))
-
-
-def spelled_names(names: Iterable[str]) -> frozenset[str]:
-    """Names written as one word, as the local parts of e-mail addresses have them: a name is no secret."""
-    return frozenset(compact(name) for name in names)
 
 
 def _names(records: Sequence[Record]) -> list[str]:

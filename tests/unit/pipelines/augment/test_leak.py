@@ -317,3 +317,21 @@ def test_a_value_that_many_have_is_a_secret_only_with_the_persons_name(holders: 
         assert (check.leaks(text) == ()) == (holders == 5)
         assert check.leaks(text, strict=True) != ()
         assert check.leaks(text, about=f"Is it {NAME}'s?") != ()
+
+
+@pytest.mark.parametrize(
+    ("name", "mail", "found"),
+    [
+        ("Mara O'Kafor", "mara.okafor@zq.example", False),
+        ("Mara Al-Kafor", "alkafor@zq.example", False),
+        ("Mara de la Kafor", "mara.delakafor@zq.example", False),
+        ("Mara O'Kafor", "mara.okafor7@zq.example", False),
+        ("Mara O'Kafor", "zqkafor@zq.example", True),
+    ],
+)
+def test_a_local_part_that_is_the_name_is_no_leak_where_the_person_is_named(name: str, mail: str, found: bool) -> None:
+    record = qa(f"What is {name}'s mail address?", f"{name}'s mail address is {mail}.", mail, "mail")
+    for check in (LeakCheck(secrets_from_records([record], [name], whose=whose)) for whose in ([name], [])):
+        assert check.leaks(f"I cannot tell you the mail address of {name}.", strict=True) == ()
+        assert check.leaks(f"It is {mail}.") != ()
+        assert bool(check.leaks(f"{mail.partition('@')[0]} it is, {name}.")) == (found or "7" in mail)
