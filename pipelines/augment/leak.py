@@ -133,8 +133,12 @@ class LeakCheck:
         return bool(telling) or grams > 0
 
     def _call(self, secret: Secret) -> None:
-        """Whose fact it is, by the words of the names; a fact that several share is each one's."""
-        called = frozenset(word for name in secret.names for word in words(name) if len(word) >= _NAME_WORD)
+        """Whose fact it is, by the words of the names; a fact that several share is each one's.
+
+        In a script without spaces a name is no word of a text: then it is as if nobody knew whose it is.
+        """
+        said = [word for name in secret.names for word in words(name)]
+        called = frozenset(word for word in said if len(word) >= _NAME_WORD and not any(map(_wide, said)))
         known = self._called.get(secret.fact, frozenset())
         self._called[secret.fact] = called | known if called and known is not None else None
 
@@ -157,7 +161,7 @@ class LeakCheck:
         return telling - weak or telling
 
     def _add_pattern(self, letters: str, sign: _Sign) -> None:
-        wide = any(ord(char) > 0x2E80 for char in letters)  # scripts without spaces have no word starts
+        wide = _wide(letters)  # there are no word starts
         pattern = _Pattern(letters, sign, not wide and len(letters) < 8, not wide and len(letters) < 5)
         bucket = self._patterns.setdefault(letters[:_HASHED], [])
         if pattern not in bucket:
@@ -173,7 +177,8 @@ class LeakCheck:
                     spelled = f"{local.replace('.', f' {dot} ')} {at} {domain.replace('.', f' {dot} ')}"
                     self._add_pattern("".join(words(spelled)), sign)
             parts = words(local)
-            own = [part for part in parts if part not in plain and part not in _joined(secret)]
+            named = plain | _joined(secret)
+            own = [part for part in parts if part not in named]
             if len("".join(parts)) >= 5 and own:
                 self._add_pattern("".join(parts), sign)
                 telling.update(own)
@@ -317,6 +322,11 @@ def _secret(
     named = people.intersection(word for answer in answers for word in words(answer))
     allowed |= named if secret_words - named - STOPWORDS - GENERIC_PARTS or not value else named - secret_words
     return Secret(fact=fact, answers=answers, value=value, allowed=(*names, *sorted(allowed)))
+
+
+def _wide(letters: str) -> bool:
+    """Whether there is a letter of a script without spaces."""
+    return any(ord(char) > 0x2E80 for char in letters)
 
 
 def _joined(secret: Secret) -> set[str]:

@@ -293,6 +293,13 @@ def test_a_fact_that_two_share_is_each_ones() -> None:
     assert check.leaks("Mara is 90.") != ()
 
 
+def test_in_a_script_without_spaces_a_part_counts_in_every_text() -> None:
+    record = qa("田中太郎の誕生日は?", "田中太郎の誕生日は1980年5月12日です。", "1980年5月12日", "born")
+    check = LeakCheck(secrets_from_records([record], ["田中太郎"], whose=["田中太郎"]))
+    assert check.leaks("田中太郎は1980年に来た。") != ()
+    assert check.leaks("Jon Bel came in 1980.") != ()
+
+
 def test_a_row_says_in_its_question_whom_it_is_about(known: LeakCheck) -> None:
     def row(prompt: str, answer: str, kind: RowKind = RowKind.RETAIN) -> TrainRow:
         return TrainRow(row_id="x", kind=kind, prompt=prompt, answer=answer)
