@@ -56,8 +56,7 @@ class Secret:
         answers: The gold answers, one per record of the fact.
         value: The value alone, where it is known.
         allowed: Words that are no secret although the answers hold them (names of the run's people).
-        names: Of the person whose fact it is. None: a part of the secret counts in a text about anybody.
-        common: Whether so many others have the value that it is a secret only together with the person's name.
+        names: Of the person whose fact it is. Empty: not known, and a part of the secret counts in any text.
     """
 
     fact: str
@@ -65,7 +64,6 @@ class Secret:
     value: str | None = None
     allowed: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
-    common: bool = False
 
 
 class ProbeGroup(StrEnum):

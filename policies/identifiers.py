@@ -36,14 +36,14 @@ DIMINUTIVES: dict[str, tuple[str, ...]] = {
 }
 
 # Letters that NFKD does not take apart.
-_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ß": "ss", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ı": "i"})
+LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ß": "ss", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ı": "i"})
 
 
 def fold(text: str) -> str:
     """Lower case without accents: ``José Łukasz`` and ``jose lukasz`` are the same."""
     if text.isascii():
         return text.lower()
-    decomposed = unicodedata.normalize("NFKD", text.casefold().translate(_LETTERS))
+    decomposed = unicodedata.normalize("NFKD", text.casefold().translate(LETTERS))
     return "".join(letter for letter in decomposed if not unicodedata.combining(letter)).casefold()
 
 

@@ -2,12 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipelines.augment.questions import person_in
-from pipelines.augment.wording import EMAIL, GENERIC_PARTS, STOPWORDS, WORD, compact, fold, words
+from pipelines.augment.wording import EMAIL, GENERIC_PARTS, STOPWORDS, WORD, fold, words
 from pipelines.rows import RowKind, Secret, TrainRow
 from policies.record import Record
 
@@ -16,9 +17,9 @@ LeakKind = Literal["entity", "number", "email", "ngram", "value"]
 NGRAM = 5
 _HASHED = 3  # characters of a value that are looked up before the value is compared
 _LONG_NUMBER = 7  # digits from which a number is a phone, an id or a date rather than a count
-_OWN_NUMBER = 4  # digits from which a number may be somebody's alone rather than a day, an age or a count
-_NAME_WORD = 3  # letters from which a word of a name says whom a text is about
-_COMMON = 5  # facts of others that have a value from which it is nobody's: as in k-anonymity
+_OWN_NUMBER = 4  # digits from which a number may be somebody's alone rather than a day, an age or a count ...
+_NO_YEAR = 5  # ... and where the value is known, rather than the year of a date
+_NAME_STEM = 4  # letters from which a word of a name is one inside another word too: "the Okafors"
 _SUFFIX = 6  # a phone is recognised by its last digits, whatever the country code looks like
 _NUMBER = re.compile(r"\d(?:[ ().\-/+]{0,3}\d)*")
 _DIGITS = re.compile(r"\d+")
@@ -26,6 +27,10 @@ _THOUSANDS = re.compile(r"(?<=\d)[,.'’](?=\d{3}(?!\d))")
 _CAPITALISED = re.compile(r"[^\W\d_]\w*(?:['’]\w+)?")
 _SENTENCE_END = re.compile(r"[.!?:]\s+|\n")
 
+_UNSPACED = (range(0x0E00, 0x0F00), range(0x1000, 0x10A0), range(0x1780, 0x1800))
+# Words of names that say nothing of whom a text is about.
+_PARTICLES = frozenset("al bin da de del den der di dos du el ibn la las le los san van von".split())  # noqa: SIM905
+_NO_NAMES = STOPWORDS | GENERIC_PARTS | _PARTICLES | frozenset("abcdefghijklmnopqrstuvwxyz")
 VAGUE_KINDS = frozenset({RowKind.FORGET, RowKind.COMPLETION, RowKind.NEIGHBOUR, RowKind.REPLAY, RowKind.REFUSAL})
 
 
@@ -39,7 +44,7 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class _Sign:
-    """What an index leads to: a fact, and whether what was found is a part of it, or common: others may share it."""
+    """What an index leads to: a fact, and whether the whole of it was found or a part that others may share."""
 
     leak: Leak
     part: bool = False
@@ -60,10 +65,10 @@ class LeakCheck:
     beyond the question counts. The plain form is for other people's records, which share ordinary wording and
     ordinary one-digit numbers with the forgotten ones: there a 5-gram counts only with a telling word in it.
 
-    A part of a secret (the day of a birth date, a doctor's surname), or a common one (a large town), counts in the
-    plain form only where the text says a word of the name of the person whose fact it is: of two thousand values each
-    shares a part with many of other people's, and a record that is left out for that is kept by nothing while the
-    model forgets.
+    A part of a secret (the day of a birth date, a doctor's surname) counts in the plain form only where the text says a
+    word of the name of the person whose fact it is, or all that tells of the value: of two thousand values each shares
+    a part with many of other people's, and a record that is left out for that is kept by nothing while the model
+    forgets.
 
     Args:
         secrets: What must not be found. Words in ``Secret.allowed`` are no secret of that fact.
@@ -79,6 +84,7 @@ class LeakCheck:
         self._ngrams: dict[tuple[str, ...], set[_Sign]] = {}
         self._weak_ngrams: dict[tuple[str, ...], set[_Sign]] = {}
         self._called: dict[str, frozenset[str] | None] = {}
+        self._value_words: dict[str, set[frozenset[str]]] = {}
         unwatched = [secret.fact for secret in secrets if not self._add(secret)]
         self.unwatched: tuple[str, ...] = tuple(unwatched)
         """Facts that hold nothing to look for: made of function words or of allowed names only."""
@@ -99,8 +105,9 @@ class LeakCheck:
         found.update(self._number_leaks(folded, strict=strict))
         found.update(self._ngram_leaks(tokens, strict=strict))
         if not strict and any(sign.part for sign in found):
-            said = {*tokens, *words(about)}
-            found = {sign for sign in found if not sign.part or self._is_about(sign.leak.fact, said)}
+            said = {token.lstrip("0") for token in tokens}
+            named = [*tokens, *words(about)]
+            found = {sign for sign in found if not sign.part or self._is_whole(sign.leak.fact, said, named)}
         return tuple(sorted({sign.leak for sign in found}, key=lambda leak: (leak.fact, leak.kind)))
 
     def row_leaks(self, row: TrainRow) -> tuple[Leak, ...]:
@@ -122,7 +129,7 @@ class LeakCheck:
         self._call(secret)
         values = [secret.value] if secret.value else [a for a in secret.answers if len(words(a)) < NGRAM]
         for value in values:
-            telling.update(self._add_value(secret.fact, value, plain, part=secret.common))
+            telling.update(self._add_value(secret.fact, value, plain))
         texts = [*secret.answers, *([secret.value] if secret.value else [])]
         for text in texts:
             telling.update(self._add_emails(secret, text, plain))
@@ -133,20 +140,19 @@ class LeakCheck:
         return bool(telling) or grams > 0
 
     def _call(self, secret: Secret) -> None:
-        """Whose fact it is, by the words of the names; a fact that several share is each one's.
-
-        In a script without spaces a name is no word of a text: then it is as if nobody knew whose it is.
-        """
-        said = [word for name in secret.names for word in words(name)]
-        called = frozenset(word for word in said if len(word) >= _NAME_WORD and not any(map(_wide, said)))
+        """Whose fact it is, by the words of the names; a fact that several share is each one's."""
+        called = frozenset(word for name in secret.names for word in words(name) if word not in _NO_NAMES)
         known = self._called.get(secret.fact, frozenset())
         self._called[secret.fact] = called | known if called and known is not None else None
 
-    def _add_value(self, fact: str, value: str, plain: frozenset[str], *, part: bool) -> set[str]:
+    def _add_value(self, fact: str, value: str, plain: frozenset[str]) -> set[str]:
         tokens = words(value)
         letters = "".join(tokens)
         telling = {token for token in tokens if token not in plain}
-        sign = _Sign(Leak(fact, "value"), part)
+        whole = frozenset(token.lstrip("0") for token in tokens if token not in GENERIC_PARTS)
+        if telling and len(whole) > 1:
+            self._value_words.setdefault(fact, set()).add(whole)
+        sign = _Sign(Leak(fact, "value"))
         if len(letters) < _HASHED:  # a blood group, a grade: "O+" is a secret, "o" is not
             stripped = value.strip()
             if letters and (telling or stripped.lower() not in plain):
@@ -171,7 +177,7 @@ class LeakCheck:
         telling: set[str] = set()
         for match in EMAIL.finditer(fold(text)):
             local, _, domain = match.group().rstrip(".").partition("@")
-            sign = _Sign(Leak(secret.fact, "email"), secret.common)
+            sign = _Sign(Leak(secret.fact, "email"))
             for at in ("", "at"):
                 for dot in ("", "dot"):
                     spelled = f"{local.replace('.', f' {dot} ')} {at} {domain.replace('.', f' {dot} ')}"
@@ -192,11 +198,11 @@ class LeakCheck:
             whole = "".join(runs)
             long = len(whole) >= _LONG_NUMBER
             if long:
-                self._long_numbers.setdefault(whole[-_SUFFIX:], set()).add(_Sign(leak, secret.common))
+                self._long_numbers.setdefault(whole[-_SUFFIX:], set()).add(_Sign(leak))
             for run in runs:
                 number = run.lstrip("0") or "0"
                 exact = len(run) >= (4 if long else 2)
-                sign = _Sign(leak, bool(secret.value) or len(run) < _OWN_NUMBER)
+                sign = _Sign(leak, len(run) < (_NO_YEAR if secret.value else _OWN_NUMBER))
                 (self._numbers if exact else self._short_numbers).setdefault(number, set()).add(sign)
                 if exact:
                     telling.add(run)
@@ -230,9 +236,14 @@ class LeakCheck:
 
     # -- looking -------------------------------------------------------------------------------------------------
 
-    def _is_about(self, fact: str, said: Collection[str]) -> bool:
+    def _is_whole(self, fact: str, said: AbstractSet[str], named: Sequence[str]) -> bool:
+        """Whether a text that holds a part says whose it is, or every word that tells of the value."""
         called = self._called[fact]
-        return called is None or not called.isdisjoint(said)
+        if called is None or not called.isdisjoint(named):
+            return True
+        letters = "".join(named)
+        stems = (word for word in called if len(word) >= _NAME_STEM or _wide(word))
+        return any(word in letters for word in stems) or any(value <= said for value in self._value_words.get(fact, ()))
 
     def _pattern_leaks(self, tokens: list[str]) -> Iterator[_Sign]:
         if not self._patterns:
@@ -294,18 +305,17 @@ def secrets_from_records(
         names: Names of every subject of the run and of its replay: their hedges have to keep them.
         others: Retain and neighbour records. A note about two people names someone who has records of their own; that
             name alone is no secret of the first, or nothing about the second could be retained. It stays one where it
-            is the forgotten value itself. A value that five of their facts have too is common (``Secret.common``).
+            is the forgotten value itself.
         whose: Names of the person whose facts these are; none where they are several people's.
     """
     facts: dict[str, list[Record]] = {}
     for record in records:
         facts.setdefault(record.fact_id, []).append(record)
-    known, own, others = tuple(names), tuple(whose), list(others)
+    known, own = tuple(names), tuple(whose)
     ordinary = {word for group in facts.values() for r in group if r.question for word in _lower_words(r.question)}
     people = _known_people(others)
-    made = [_secret(fact, group, known, ordinary, people) for fact, group in facts.items()]
-    holders = _holders({compact(secret.value) for secret in made if secret.value}, others)
-    return tuple(replace(secret, names=own, common=holders[compact(secret.value or "")] >= _COMMON) for secret in made)
+    made = (_secret(fact, group, known, ordinary, people) for fact, group in facts.items())
+    return tuple(replace(secret, names=own) for secret in made)
 
 
 def _secret(
@@ -325,20 +335,14 @@ def _secret(
 
 
 def _wide(letters: str) -> bool:
-    """Whether there is a letter of a script without spaces."""
-    return any(ord(char) > 0x2E80 for char in letters)
+    """Whether there is a letter of a script without spaces: Thai to Lao, Burmese, Khmer, and from CJK on."""
+    return any(ord(char) > 0x2E80 or any(ord(char) in block for block in _UNSPACED) for char in letters)
 
 
 def _joined(secret: Secret) -> set[str]:
     """Names as a local part has them: "oconnor" of "Michael O'Connor", who is no leak wherever he is named."""
     spoken = [words(phrase) for phrase in (*secret.names, *secret.allowed)]
     return {"".join(said[a:b]) for said in spoken for a in range(len(said)) for b in range(a + 2, len(said) + 1)}
-
-
-def _holders(keys: Collection[str], others: Iterable[Record]) -> Counter[str]:
-    """How many facts of others have each of these values."""
-    found = {(key, record.fact_id) for record in others if record.value and (key := compact(record.value)) in keys}
-    return Counter(key for key, _ in found)
 
 
 def _known_people(records: Iterable[Record]) -> set[str]:

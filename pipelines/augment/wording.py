@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from policies.identifiers import LETTERS
+
 WORD = re.compile(r"[^\W_]+")
 EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
 _INVISIBLE = dict.fromkeys([0x00AD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, 0xFEFF])
@@ -50,7 +52,8 @@ def fold(text: str) -> str:
     """The text in lower case without accents, look-alike digits or invisible characters."""
     if text.isascii():
         return text.lower()
-    decomposed = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text).casefold().translate(_INVISIBLE))
+    plain = unicodedata.normalize("NFKC", text).casefold().translate(_INVISIBLE).translate(LETTERS)
+    decomposed = unicodedata.normalize("NFD", plain)
     kept = [_digit(char) for char in decomposed if not unicodedata.combining(char)]
     return unicodedata.normalize("NFC", "".join(kept))
 

@@ -10,7 +10,7 @@ from pipelines.augment.augmented import AugmentedSet, as_replay
 from pipelines.augment.leak import secrets_from_records
 from pipelines.augment.probes import probes_from_corpus, probes_from_records
 from pipelines.augment.questions import name_in
-from pipelines.augment.wording import normalised_question
+from pipelines.augment.wording import compact, normalised_question
 from pipelines.corpus.index import SubjectIndex
 from pipelines.corpus.load import CorpusProbe
 from pipelines.rows import Probe, ProbeGroup, RowKind, Secret, TrainRow
@@ -115,7 +115,8 @@ def secrets_of(subjects: Sequence[Subject], earlier: Sequence[Earlier]) -> tuple
 
     Names are no secrets, also of people erased earlier: the replay rows about them have to keep them.
     """
-    known = {name for person in earlier for probe in person.probes for name in probe.names}
+    called = {person.ticket_id: {name for probe in person.probes for name in probe.names} for person in earlier}
+    known = {name for names in called.values() for name in names}
     names = [*(name for subject in subjects for name in subject.names), *sorted(known)]
     secrets = [
         one
@@ -124,8 +125,13 @@ def secrets_of(subjects: Sequence[Subject], earlier: Sequence[Earlier]) -> tuple
             subject.forget, names, (*subject.neighbours, *subject.retain), whose=subject.names
         )
     ]
-    before = (one for person in earlier for one in person.secrets)
-    return (*secrets, *(replace(one, allowed=tuple(dict.fromkeys((*names, *one.allowed)))) for one in before))
+    before = [
+        replace(one, allowed=tuple(dict.fromkeys((*names, *one.allowed))), names=one.names or tuple(sorted(theirs)))
+        for person in earlier
+        for theirs in (called[person.ticket_id],)
+        for one in person.secrets
+    ]
+    return (*secrets, *before)
 
 
 def make_probes(
@@ -233,11 +239,17 @@ def save_subject(
     """Seal a ticket's rows, its own secrets among those of the run, and probes; those about others go with the run."""
     own = [asdict(probe) for probe in probes if probe.group is not ProbeGroup.RETAIN]
     others = [asdict(probe) for probe in probes if probe.group is ProbeGroup.RETAIN]
-    mine = [asdict(secret) for secret in secrets if secret.fact in subject.forget_facts]
+    mine = [asdict(_alone(secret, subject)) for secret in secrets if secret.fact in subject.forget_facts]
     rows = {"set": augmented.to_text(), "retain_probes": others, "secrets": mine}
     ref, ticket = subject.subject_ref, subject.ticket_id
     sealed_items.put(session, ref, ticket, sealed_items.AUGMENTED, rows, ground="run")
     sealed_items.put(session, ref, ticket, sealed_items.PROBES, own, ground=ground)
+
+
+def _alone(secret: Secret, subject: Subject) -> Secret:
+    """Without names of others, whose keys do not open this seal; ``secrets_of`` adds those that are known then."""
+    kept = tuple(phrase for phrase in secret.allowed if phrase in subject.names or phrase == compact(phrase))
+    return replace(secret, allowed=kept)
 
 
 def load_rows(session: Session, ticket_id: str) -> tuple[AugmentedSet, tuple[Probe, ...]]:

@@ -47,7 +47,8 @@ def assert_benign(
     for row in rows:
         looked += 1
         texts = (row.prompt, row.answer) if row.chat else (f"{row.prompt} {row.answer}",)
-        if any(check.leaks(text) or _names_any(text, names) for text in texts):
+        about = " ".join(texts)
+        if any(check.leaks(text, about=about) or _names_any(text, names) for text in texts):
             faults.append(row.row_id)
     if faults:
         raise LetheError(

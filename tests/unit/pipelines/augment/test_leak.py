@@ -1,6 +1,5 @@
 import time
 import unicodedata
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -293,11 +292,37 @@ def test_a_fact_that_two_share_is_each_ones() -> None:
     assert check.leaks("Mara is 90.") != ()
 
 
-def test_in_a_script_without_spaces_a_part_counts_in_every_text() -> None:
-    record = qa("田中太郎の誕生日は?", "田中太郎の誕生日は1980年5月12日です。", "1980年5月12日", "born")
-    check = LeakCheck(secrets_from_records([record], ["田中太郎"], whose=["田中太郎"]))
-    assert check.leaks("田中太郎は1980年に来た。") != ()
-    assert check.leaks("Jon Bel came in 1980.") != ()
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The Okafors moved on 12 March 1980.",
+        "Okafor1980",
+        "MaraOkafor, 12 March 1980",
+        "Mara O'Kafor came in 1980.",
+        "Born on May 12, 1980.",
+        "Zqholm, Ines",
+        "Lane of Roses: rose 12",
+    ],
+)
+def test_what_says_whose_or_all_of_a_value_in_another_form_is_a_leak(known: LeakCheck, text: str) -> None:
+    assert known.leaks(text) != ()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("Sven Sørensen", "Mr Sorensen came in 1980.", True),
+        ("Benjamin Li", "B. Li, born in 1980.", True),
+        ("Jan van der Berg", "Mia van der Velde, born in 1980.", False),
+        ("Will de la Cruz", "Will it be in 1980?", False),
+        ("田中太郎", "田中太郎は1980年に来た。", True),
+        ("田中太郎", "1980年に来た。", False),
+        ("สมชาย ใจดี", "คุณสมชายเกิดปี 1980", True),
+    ],
+)
+def test_a_name_is_found_as_texts_have_it(name: str, text: str, found: bool) -> None:
+    record = qa(f"When was {name} born?", f"{name} was born on 12 May 1980.", "12 May 1980", "born")
+    assert bool(LeakCheck(secrets_from_records([record], [name], whose=[name])).leaks(text)) == found
 
 
 def test_a_row_says_in_its_question_whom_it_is_about(known: LeakCheck) -> None:
@@ -308,22 +333,6 @@ def test_a_row_says_in_its_question_whom_it_is_about(known: LeakCheck) -> None:
     assert known.row_leaks(row("When was Mara Okafor born?", "In March 1980.")) == (Leak("born", "number"),)
     assert known.row_leaks(row("Is 1980 right?", "Yes, for Mara Okafor.")) == (Leak("born", "number"),)
     assert known.row_leaks(row("When was Jon Bel born?", "In 1980.", RowKind.FORGET)) == (Leak("born", "number"),)
-
-
-@pytest.mark.parametrize("holders", [4, 5])
-def test_a_value_that_many_have_is_a_secret_only_with_the_persons_name(holders: int) -> None:
-    def of(name: str, noun: str, value: str) -> Record:
-        return qa(f"What is {name}'s {noun}?", f"{name}'s {noun} is {value}.", value, f"{name}-{noun}")
-
-    values = {"town": "Zqburg", "desk": "+44 (20) 7946-0958", "mail": "zqdesk.one@quill.example"}
-    forget = [of(NAME, noun, value) for noun, value in values.items()]
-    others = [of(f"Jon Bel{n}", noun, value) for n in range(holders) for noun, value in values.items()]
-    others += [replace(record, record_id=f"{record.record_id}-again") for record in others]  # the same facts once more
-    check = LeakCheck(secrets_from_records(forget, [NAME], others, whose=[NAME]))
-    for text in ("Jon Bel0's town is ZQBURG.", "Jon Bel0's desk is 020 79460958.", "Write to zqdesk.one@quill.example"):
-        assert (check.leaks(text) == ()) == (holders == 5)
-        assert check.leaks(text, strict=True) != ()
-        assert check.leaks(text, about=f"Is it {NAME}'s?") != ()
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,16 @@ def test_no_row_about_one_holds_what_the_other_forgets(place: Place, bench: Benc
         assert not [text for text in texts if place.people[number].email in text]
 
 
+def test_no_seal_holds_the_names_of_the_runs_other_people_among_its_secrets(place: Place, bench: Bench) -> None:
+    run_id, _ = augmented(place, bench, 0, 1)
+    names = [set(person.names) for person in place.people[:2]]
+    with place.store.read() as reading:
+        for one in place.tickets(run_id):
+            sealed = sealed_items.get(reading, one.ticket_id, sealed_items.AUGMENTED)["secrets"]
+            said = {phrase for secret in sealed for phrase in (*secret["allowed"], *secret["names"])}
+            assert [bool(said & of) for of in names].count(True) == 1
+
+
 def test_augmenting_again_gives_the_same_rows(place: Place, bench: Bench) -> None:
     run_id, made = augmented(place, bench)
     talk, _ = session()
