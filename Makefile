@@ -45,8 +45,9 @@ lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-bench: $(STAMP) ## training, subject search and verification against their alternatives
+bench: $(STAMP) ## training (and its share of the chip's peak), subject search, verification, against their alternatives
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.chip
 	$(BIN)/python -m benchmarks.subject_search
 	$(BIN)/python -m benchmarks.verification
 

@@ -49,17 +49,19 @@ from pipelines.unlearn.trainer import unlearn
 PADDED = 512
 
 
-def job(home: Path) -> tuple[LoadedModel, list[TrainRow], tuple[Secret, ...]]:
-    """A model of the demo's size and the rows of one person."""
+def job(
+    home: Path, shape: BaseSettings, *, device: str | None = None
+) -> tuple[LoadedModel, list[TrainRow], tuple[Secret, ...]]:
+    """A model of that shape with random weights, and the rows of one person."""
     directory = home / "corpus"
     generate(directory, people=12, seed=0)
     corpus = load_corpus(directory)
     records = {record.record_id: record for record in corpus}
-    tokenizer = train_tokenizer((record.text for record in records.values()), BaseSettings().vocabulary)
-    new_model(tokenizer, BaseSettings()).save_pretrained(home / "model")
+    tokenizer = train_tokenizer((record.text for record in records.values()), shape.vocabulary)
+    new_model(tokenizer, shape).save_pretrained(home / "model")
     tokenizer.save_pretrained(home / "model")
     people = [json.loads(line) for line in (directory / "people.jsonl").read_text(encoding="utf-8").splitlines()]
-    loaded = load_model(home / "model")
+    loaded = load_model(home / "model", device=device)
     world = World(
         corpus=directory,
         records=records,
@@ -68,7 +70,7 @@ def job(home: Path) -> tuple[LoadedModel, list[TrainRow], tuple[Secret, ...]]:
         loaded=loaded,
         base_seconds=0.0,
     )
-    case = prepare(world, 0, (), AugmentSettings(), 0)
+    case = prepare(world, 0, (), AugmentSettings(negative=True, refusals=True), 0)  # a method takes what it wants
     return loaded, run_rows(case, (), 0, 0), case.secrets
 
 
@@ -135,7 +137,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        loaded, rows, secrets = job(Path(folder))
+        loaded, rows, secrets = job(Path(folder), BaseSettings())
         fast = ours(loaded, rows, secrets, Path(folder), args.steps)
         # With transformers' own choice of attention kernel and with ours; the faster one counts.
         tried = [padded(loaded, rows, args.padded_steps, plain=plain) for plain in (False, True)]
