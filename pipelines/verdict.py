@@ -128,7 +128,7 @@ def decide(
 def summary(
     measurement: Measurement, base: Measurement, beside: Mapping[str, Mapping[str, MetricResult]] | None = None
 ) -> dict[str, Any]:
-    """Value, bounds and sample size of every metric, with the base's row: what goes into a signed verdict.
+    """Value, bounds, sample size, direction and source of every metric, with the base's row: for a signed verdict.
 
     Args:
         measurement: Of the adapter.
@@ -156,7 +156,8 @@ def _base_figures(found: SubjectMeasurement) -> dict[str, Any]:
 
 
 def _figures(metrics: Mapping[str, MetricResult], *, note: bool = False) -> dict[str, Any]:
-    fields = ("value", "lower", "upper", "n", "facts", "undecided", "state", "bound_method", *(["note"] * note))
+    kept = ("value", "lower", "upper", "n", "facts", "undecided", "state", "bound_method", "direction", "source")
+    fields = (*kept, *(["note"] * note))
     return {key: {field: getattr(metric, field) for field in fields} for key, metric in metrics.items()}
 
 

@@ -124,6 +124,9 @@ ERRORS: dict[str, ErrorKind] = {
     "verify.bad_probes": ErrorKind(
         422, "One JSON object a line with question and answer; the details name the lines that are none."
     ),
+    "verify.bad_scores": ErrorKind(
+        422, "Give a file that `lethe verify scores TICKET --out FILE` wrote, unchanged, or a ticket's id."
+    ),
     "verify.no_probes": ErrorKind(422, "Give at least one forget probe; corpora without probes get them from records."),
     "verify.model_unavailable": ErrorKind(
         422, "Give a local path or a reachable hub name, or leave the setting out: offline judges take its place."

@@ -133,7 +133,7 @@ def _forget_working_data(installation: Installation, store: Store, run_id: str) 
             decision = decision_of(ticket)
             purposes = {sealed_items.AUGMENTED, sealed_items.CLAIMS}
             if decision.keep_probes == "none":
-                purposes |= {sealed_items.PROBES, sealed_items.REPLAY}
+                purposes |= {sealed_items.PROBES, sealed_items.REPLAY, sealed_items.SCORES}
             sealed_items.drop(session, ticket.ticket_id, purposes)
             for item in sealed_items.items_of(session, ticket.ticket_id):
                 months = packs.get(ticket.regime).data.retention.sealed_months

@@ -23,6 +23,7 @@ PROBES = "probes"  # questions with gold answers, to measure the person again wi
 REPLY_TO = "reply_to"  # the e-mail address that the answer goes to, where mail is sent
 REPLAY = "replay"  # vague rows about the person, so that later trainings do not bring the person back
 DELETION = "deletion"  # ids of the source records, until they are deleted from every source
+SCORES = "scores"  # how each probe was scored at the last verdict: ids and figures
 SUPPRESSION = "suppression"  # the rule of a suppression that was lifted, should a later release not hold
 
 

@@ -1,16 +1,20 @@
 """``lethe verify``: score answers that stand in a file, and attack an adapter."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from policies.errors import LetheError
+
 if TYPE_CHECKING:
     from pipelines.verify.attacks.port import AttackResult
     from pipelines.verify.attacks.suite import AttackSuite
     from pipelines.verify.score import Likelihood
+    from pipelines.verify.scores import Reckoned
 
 _FIRST = ("kfr", "krr", "ls")  # what most readers look for
 
@@ -93,6 +97,62 @@ def attacks(
         return
     for line in _attack_lines(suite):
         typer.echo(line)
+
+
+@app.command()
+def scores(
+    what: Annotated[str, typer.Argument(help="A ticket's id (t-…), or the path of a file that --out wrote.")],
+    out: Annotated[Path | None, typer.Option(help="Write the scores to this file; it holds ids and figures.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Reckon the figures of a ticket's verdict from the score of each probe again; a file needs no installation."""
+    from pipelines.verify.scores import parse_scores, reckon
+
+    found = parse_scores(_scores_text(what))
+    if out is not None:
+        out.write_text(f"{json.dumps(found.content())}\n", encoding="utf-8")
+    rows = list(reckon(found))
+    if as_json:
+        figures = [
+            {"model": row.model, "group": row.group, "outcome": row.outcome, "why": row.why}
+            | row.metric.model_dump(exclude={"items"})
+            for row in rows
+        ]
+        typer.echo(json.dumps({"digest": found.digest, "subject": found.subject, "figures": figures}, allow_nan=False))
+    else:
+        for line in _score_lines(rows):
+            typer.echo(line)
+        typer.echo(f"digest {found.digest}")
+    if any(row.outcome == "differs" for row in rows):
+        raise typer.Exit(1)
+
+
+def _scores_text(what: str) -> bytes:
+    if what.endswith(".json") or "/" in what:
+        try:
+            return Path(what).read_bytes()
+        except OSError as error:
+            raise LetheError("score.unreadable", "The file of scores cannot be read.") from error
+    from services import sealed_items
+    from services.commands.key import opened_store
+
+    with opened_store(with_keys=True) as store, store.read() as session:
+        return json.dumps(sealed_items.get(session, what, sealed_items.SCORES)).encode()
+
+
+def _score_lines(rows: "list[Reckoned]") -> Iterator[str]:
+    head = f"{'model':<9}{'group':<12}{'metric':<22}{'better':<8}"
+    yield f"{head}{'value':>10}{'95 % bounds':>22}{'n':>6}  from its scores"
+    for row in rows:
+        one = row.metric
+        value = "–" if one.value is None else f"{one.value:.4f}"
+        between = "" if one.lower is None or one.upper is None else f"{one.lower:.4f} … {one.upper:.4f}"
+        told = {"same": "the same", "differs": "DIFFERS", "not_reckoned": row.why}[row.outcome]
+        head = f"{row.model:<9}{row.group:<12}{one.key:<22}{one.direction:<8}"
+        yield f"{head}{value:>10}{between:>22}{one.n:>6}  {told}"
+    counted = Counter(row.outcome for row in rows)
+    told = f"{counted['same']} follow from their scores, {counted['differs']} differ"
+    yield f"{told}, {counted['not_reckoned']} cannot be reckoned from them"
 
 
 def _show_attack(name: str, done: int, total: int) -> None:

@@ -308,6 +308,7 @@ def _measuring(ticket: Ticket, steps: Mapping[str, RunStep], results: Results) -
         signed_by=results.get("release", {}).get("verdict_signer"),
         release_subject=ticket.subject_ref,
         seconds=(step.ended_at - step.started_at).total_seconds() if step.ended_at else None,
+        scores_digest=found.get("scores", {}).get(ticket.subject_ref),
         attacks=attacks_of(found, ticket.subject_ref),
         control=control,
         control_missing=missing,
@@ -369,6 +370,7 @@ def _own_entries(session: Session, ticket: Ticket) -> tuple[int | None, int | No
 _SEALED = "AES-256-GCM under the subject's own key, which is wrapped by a key outside the database"
 _WHAT = {
     sealed_items.PROBES: "Probes: held-out questions with their gold answers",
+    sealed_items.SCORES: "Scores: how each probe was scored at the verdict, ids and figures without a text",
     sealed_items.REPLAY: "Replay rows: questions about the subject with vague answers; the gold answers beside them",
     sealed_items.REPLY_TO: "The e-mail address that the answer goes to, until it went out",
     sealed_items.CLAIMS: "What the model was seen to say about the subject, until a run measures it",

@@ -208,6 +208,12 @@ POINTS: tuple[Point, ...] = (
             Item("Thresholds set on", "legal.decision.decided_at", "no decision yet", "date"),
             Item("Measured", "measuring.decided_at", "no verdict yet", "date"),
             Item("Judges", "verdict.backends", "no verdict yet", "pairs"),
+            Item(
+                "Scores of each probe (sealed; `lethe verify scores` reckons the figures again)",
+                "measuring.scores_digest",
+                "no verdict yet, or they were not kept then",
+                "digest",
+            ),
             Item("Attacks tried", "measuring.attacks.summary", "no attack beyond the held-out phrasings was tried"),
             Item("Worst case under attack", "measuring.attacks.worst", "no attack told a share of secrets"),
             Item("Attacks not run, and why", "measuring.attacks.not_run", "none was tried at all", "list"),

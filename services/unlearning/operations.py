@@ -51,7 +51,6 @@ Result = dict[str, Any]
 
 _ONE_THREAD = 5_000_000  # weights: so small a model trains slower on two threads than on one (docs/unlearning.md)
 _RESEED = 1000  # between the tries of one run; the ticket's next runs count up by one (``planning.plan``)
-GROUND = "GDPR Art. 5(2)"  # accountability: later releases are measured for the person again
 
 
 def operations(settings: Settings) -> Mapping[str, Operation]:
@@ -196,7 +195,7 @@ class Bench:
             session.progress({"done": 0, "total": len(subjects)})
             for subject, own, augmented in zip(subjects, probes, spread.over(orders, operator.call), strict=True):
                 with self.store.write() as writing:
-                    material.save_subject(writing, subject, augmented, own, secrets, ground=GROUND)
+                    material.save_subject(writing, subject, augmented, own, secrets, ground=material.GROUND)
                 sets.append(augmented)
                 session.progress({"done": len(sets), "total": len(subjects)})
         whole = merge(sets)
@@ -334,7 +333,7 @@ class Bench:
                 ref = ticket.subject_ref
                 reached = decided["reached"].get(ref)
                 material.save_replay(
-                    writing, ticket.ticket_id, ref, REPLAY_KEPT, seed=run.seed, ground=GROUND, reached=reached
+                    writing, ticket.ticket_id, ref, REPLAY_KEPT, seed=run.seed, ground=material.GROUND, reached=reached
                 )
         return {
             "digest": content_digest(path),

@@ -13,6 +13,7 @@ from pipelines.rows import Probe, ProbeGroup
 from policies.errors import LetheError
 from policies.lifecycle import RunStatus
 from policies.thresholds import Thresholds, strictest
+from services import sealed_items
 from services.store.runs import get_run, runs_of, tickets_of
 from services.store.steps import steps_of
 from services.store.tables import Run, Ticket
@@ -99,10 +100,26 @@ def verify(bench: "Bench", session: Session, run_id: str, directory: str) -> Res
         "attacks": attacking.stored(attacks) if attacks else None,
         "earlier_attacks": attacking.stored(again) if again else None,
         "control": control.told(),
+        "scores": _seal_scores(bench, asked, found),
         "decided_at": utc_now().isoformat(),
         "directory": directory,
         "seconds": found.now.seconds,
     }
+
+
+def _seal_scores(bench: "Bench", asked: Asked, found: "_Found") -> dict[str, str]:
+    """Seal what the verdict's figures were made of, for each person under the own key; their digests by subject."""
+    from pipelines.verify.scores import scores_of
+
+    digests = {}
+    with bench.store.write() as writing:
+        for ticket in asked.tickets:
+            scores = scores_of(found.now, found.base, ticket.subject_ref)
+            digests[ticket.subject_ref] = scores.digest
+            data = scores.content()
+            ref, purpose = ticket.subject_ref, sealed_items.SCORES
+            sealed_items.put(writing, ref, ticket.ticket_id, purpose, data, ground=material.GROUND)
+    return digests
 
 
 @dataclass(frozen=True)

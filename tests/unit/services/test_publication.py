@@ -189,7 +189,8 @@ def test_closing_deletes_what_is_not_needed_and_keeps_what_the_policy_keeps(plac
         kept = {item.purpose: item.expires_at for item in sealed_items.items_of(session, one.ticket_id)}
         assert session.scalar(select(func.count()).select_from(AuditCheckpointRow)) == 1
     assert kept.pop(sealed_items.DELETION) is not None
-    assert set(kept) == {sealed_items.PROBES, sealed_items.REPLAY, sealed_items.SUPPRESSION}
+    stay = {sealed_items.PROBES, sealed_items.REPLAY, sealed_items.SCORES, sealed_items.SUPPRESSION}
+    assert set(kept) == stay
     two_years = utc_now() + timedelta(days=730)
     for expiry in kept.values():
         assert expiry is not None
@@ -297,7 +298,7 @@ def test_the_report_names_what_remains_until_when_and_what_is_missing(place: Pla
     assert report["summary"]["live"] is True
     assert report["summary"]["generation"] == 1
     sealed = [part for part in report["remains"] if "sealed_items" in part["where"]]
-    assert len(sealed) == 4
+    assert len(sealed) == 5
     assert all(part["until"] and part["ground"] for part in sealed)
     assert any("base" in part["what"].lower() for part in report["remains"])
     assert any("hashes" in part["what"] for part in report["remains"])

@@ -19,8 +19,10 @@ from pipelines.verify.attacks.asking import ask
 from pipelines.verify.attacks.port import AttackContext, AttackResult, Tier
 from pipelines.verify.backends import Backends
 from pipelines.verify.embeddings import ExactEmbedder
+from pipelines.verify.scores import parse_scores, reckon
 from policies.errors import LetheError
 from policies.thresholds import Thresholds
+from services import sealed_items
 from services.corpus_index import index_path
 from services.unlearning import attacking, comparing, material, samples, stopping, verifying
 from services.unlearning.operations import Bench
@@ -145,6 +147,27 @@ def test_a_verification_keeps_figures_and_no_text_and_does_no_attack_twice(stage
     assert not [row for row in context.benign if person.names[0] in f"{row.prompt} {row.answer}"]
     assert stage.verify()["attacks"] == found["attacks"]
     assert len(Plain.runs) == 1, "what an earlier attempt finished is read back"
+
+
+def test_the_scores_behind_a_verdict_are_sealed_for_its_person_and_give_its_figures(stage: Stage) -> None:
+    found = stage.verify()
+    [ticket] = stage.place.tickets(stage.run_id)
+    with stage.place.store.read() as reading:
+        kept = parse_scores(json.dumps(sealed_items.get(reading, ticket.ticket_id, sealed_items.SCORES)))
+        [item] = [i for i in sealed_items.items_of(reading, ticket.ticket_id) if i.purpose == sealed_items.SCORES]
+    assert found["scores"] == {ticket.subject_ref: kept.digest}
+    assert kept.subject == ticket.subject_ref
+    rows = list(reckon(kept))
+    assert not [row for row in rows if row.outcome == "differs"]
+    told = found["verdict"]["metrics"]["subjects"][ticket.subject_ref]["forget"]
+    assert {row.metric.key: row.metric.value for row in rows if (row.model, row.group) == ("adapter", "forget")} == {
+        key: one["value"] for key, one in told.items()
+    }
+    assert told["kfr"]["direction"] == "higher"
+    assert "2502.11190" in told["kfr"]["source"]
+    person = stage.place.people[0]
+    assert not [name for name in (*person.names, person.email) if name in json.dumps(kept.content())]
+    assert ticket.subject_ref.encode() not in item.ciphertext
 
 
 def test_two_processes_come_to_the_verdict_of_one(stage: Stage) -> None:
