@@ -223,6 +223,13 @@ def _verification(data: ReportData) -> list[dict[str, str]]:
                 "command": "lethe policy check PACK --json",
             }
         )
+    if data.measuring is not None and data.measuring.scores_digest is not None:
+        commands.append(
+            {
+                "what": "The figures of point 8: each follows from the scores of the probes, as long as these are kept",
+                "command": f"lethe verify scores {data.ticket.ticket_id}",
+            }
+        )
     return commands
 
 

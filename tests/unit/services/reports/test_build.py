@@ -43,6 +43,19 @@ def test_what_is_missing_is_named_with_its_reason() -> None:
     assert all(missing["why"] for missing in report["missing"])
 
 
+def test_what_can_be_checked_without_us_has_its_command() -> None:
+    def told(data: ReportData) -> list[str]:
+        return [" ".join(one["command"].split()[:3]) for one in build_report(data)["verification"]]
+
+    whole = sample.full()
+    ticket = whole.ticket.ticket_id
+    checks = ["lethe audit verify", f"lethe report {ticket}", "lethe policy check"]
+    assert told(whole) == [*checks, "lethe verify scores"]
+    assert whole.measuring is not None
+    before = whole.measuring.model_copy(update={"scores_digest": None})
+    assert told(whole.model_copy(update={"measuring": before})) == checks, "a verdict from before they were kept"
+
+
 def test_with_only_a_ticket_everything_else_is_missing() -> None:
     report = build_report(sample.least())
     expected = {item.path for point in POINTS for item in point.items} - OPTIONAL
