@@ -127,11 +127,15 @@ ERRORS: dict[str, ErrorKind] = {
     "verify.bad_scores": ErrorKind(
         422, "Give a file that `lethe verify scores TICKET --out FILE` wrote, unchanged, or a ticket's id."
     ),
+    "verify.other_scores": ErrorKind(
+        409, "Compare the digest with that in the ticket's report; the scores may be of another verification."
+    ),
     "verify.no_probes": ErrorKind(422, "Give at least one forget probe; corpora without probes get them from records."),
     "verify.model_unavailable": ErrorKind(
         422, "Give a local path or a reachable hub name, or leave the setting out: offline judges take its place."
     ),
     "score.unreadable": ErrorKind(404, "Check the path and its permissions; the file must be UTF-8."),
+    "score.unwritable": ErrorKind(422, "Name a file in a directory that is there and may be written to."),
     "score.malformed": ErrorKind(
         422, 'Give {"forget": [...], "retain": [...]}, or one list per file with --forget and --retain.'
     ),

@@ -1,7 +1,6 @@
 """Robust fluency: what the Linguistic Score cannot see, each to be read beside a reference set on the same probes."""
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Sequence
 
@@ -50,21 +49,8 @@ def ppl_median(answers: Sequence[Answer], seed: int = 0) -> MetricResult:
     if not any(a.nll is not None for a, _ in good):
         return results.not_run("ppl_median", "no perplexities: no model was given", source=SOURCE, direction="lower")
     scores = {a.probe: ppl for a, ppl in good}
-    facts = [a.fact for a, _ in good]
-    found = bounds.bootstrap_median(facts, list(scores.values()), seed=bounds.seed_of("ppl_median", seed))
-    return MetricResult(
-        name="ppl_median",
-        value=statistics.median(scores.values()),
-        n=len(good),
-        facts=len(set(facts)),
-        undecided=len(answers) - len(good),
-        lower=found.lower,
-        upper=found.upper,
-        bound_method=found.method,
-        direction="lower",
-        source=SOURCE,
-        items=tuple(Item(probe=a.probe, fact=a.fact, score=scores.get(a.probe)) for a in answers),
-    )
+    items = [Item(probe=a.probe, fact=a.fact, score=scores.get(a.probe)) for a in answers]
+    return results.median("ppl_median", items, direction="lower", source=SOURCE, seed=seed)
 
 
 def repeated_4grams(answers: Sequence[Answer], seed: int = 0) -> MetricResult:

@@ -71,6 +71,7 @@ def _ratio(name: str, now: MetricResult, base: MetricResult | None, seed: int) -
         return made.model_copy(update={"state": "undecided", "parts": parts})
     made = MetricResult(
         name=name,
+        statistic="ratio",
         value=now.value / below,
         n=now.n,
         facts=now.facts,

@@ -1,5 +1,6 @@
 """What a metric says: value, sample size, bounds, direction, source, and a score per probe. Holds no text."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -10,6 +11,7 @@ from pipelines.verify import bounds
 Direction = Literal["higher", "lower", "none"]
 Mode = Literal["corrected", "paper", "code"]
 State = Literal["measured", "undecided", "not_run"]
+Statistic = Literal["share", "mean", "median", "exposure", "ratio", "other"]
 NONE_SCORED = "no item could be scored"
 MODES: tuple[Mode, ...] = ("corrected", "paper", "code")
 
@@ -37,6 +39,7 @@ class MetricResult(BaseModel):
         lower: One-sided lower bound at ``level``.
         upper: One-sided upper bound at ``level``.
         bound_method: How the bounds were found.
+        statistic: What the value is of the items: ``ratio`` of this figure to the base's, ``other`` where it is none.
         direction: Which way is better: more forgotten, more kept, more fluent.
         state: ``not_run`` and ``undecided`` (no item could be scored, or too few for a figure to decide anything) say
             why in ``note``.
@@ -58,6 +61,7 @@ class MetricResult(BaseModel):
     upper: float | None = None
     level: float = bounds.LEVEL
     bound_method: str | None = None
+    statistic: Statistic = "other"
     direction: Direction = "none"
     state: State = "measured"
     source: str = ""
@@ -98,6 +102,7 @@ def share(
         name=name,
         mode=mode,
         n=len(good),
+        statistic="share",
         undecided=len(items) - len(good),
         direction=direction,
         source=source,
@@ -138,6 +143,7 @@ def mean(
     base = MetricResult(
         name=name,
         n=len(good),
+        statistic="mean",
         undecided=len(items) - len(good),
         direction=direction,
         source=source,
@@ -154,6 +160,34 @@ def mean(
         found = bounds.bootstrap_means(facts, [figures], lambda means: means[:, 0], seed=bounds.seed_of(name, seed))
         update |= {"lower": found.lower, "upper": found.upper, "bound_method": found.method}
     return base.model_copy(update=update)
+
+
+def median(name: str, items: Sequence[Item], *, direction: Direction, source: str, seed: int = 0) -> MetricResult:
+    """A metric that is the median of item scores of any size, bounded by a bootstrap over facts."""
+    good = scored(items)
+    base = MetricResult(
+        name=name,
+        n=len(good),
+        statistic="median",
+        undecided=len(items) - len(good),
+        direction=direction,
+        source=source,
+        items=tuple(items),
+    )
+    if not good:
+        return base.model_copy(update={"state": "undecided", "note": NONE_SCORED})
+    facts = [item.fact for item in good]
+    figures = [item.score or 0.0 for item in good]
+    found = bounds.bootstrap_median(facts, figures, seed=bounds.seed_of(name, seed))
+    return base.model_copy(
+        update={
+            "value": statistics.median(figures),
+            "facts": len(set(facts)),
+            "lower": found.lower,
+            "upper": found.upper,
+            "bound_method": found.method,
+        }
+    )
 
 
 def not_run(

@@ -4,10 +4,10 @@ A verdict keeps figures and bounds. Whoever doubts one wants the scores that it 
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.verify import bounds, results
 from pipelines.verify.measurement import Measurement, MeasureSettings, SubjectMeasurement
@@ -16,11 +16,12 @@ from pipelines.verify.results import Item, MetricResult
 from policies.canonical import canonical_json, sha256_hex
 from policies.errors import LetheError
 
-OF_SUMS = frozenset({"ls", "distinct_1", "distinct_2"})  # made of sums over all answers: no mean of their scores
-MEDIANS = frozenset({"ppl_median"})
 _CLOSE = 1e-9
+_OF = {ratio: key for key, ratio in RATIOS.items()}
 
 Outcome = Literal["same", "differs", "not_reckoned"]
+Judged = tuple[Outcome, str]
+_DIFFERS: Judged = ("differs", "its scores give another figure")
 
 
 class Column(BaseModel):
@@ -47,14 +48,16 @@ class Table(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> "Table":
-        if len(self.facts) != len(self.probes):
-            raise ValueError("every probe has one fact")
-        for column in self.columns.values():
+        if len(self.facts) != len(self.probes) or len(set(self.probes)) != len(self.probes):
+            raise ValueError("every probe stands once, with one fact")
+        for key, column in self.columns.items():
             places = range(len(self.probes))
             at = (places if column.scores else ()) if column.at is None else column.at
             if len(at) != len(column.scores) or len(set(at)) != len(at) or not set(at) <= set(places):
                 raise ValueError("every score has a probe of its own")
             one = column.metric
+            if key != one.key:
+                raise ValueError("a column has its metric's name")
             figures = (one.value, one.lower, one.upper, *one.parts.values(), *column.scores)
             if not all(figure is None or math.isfinite(figure) for figure in figures):
                 raise ValueError("a figure is a number")
@@ -104,14 +107,16 @@ class Row(BaseModel):
 class Scores(BaseModel):
     """The scores behind one subject's part of a verdict: of the adapter, and of its base on the same probes.
 
-    ``seed`` is that of the bounds.
+    ``seed`` is that of the bounds, ``bounds`` the version of their arithmetic. Probes about others and their facts have
+    numbers in the place of ids: this stays for years under the subject's key, which is not theirs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["lethe.scores/1"] = "lethe.scores/1"
     subject: str
-    seed: int
+    seed: int = Field(ge=0)
+    bounds: int
     backends: dict[str, str]
     adapter: Row
     base: Row
@@ -145,6 +150,7 @@ def scores_of(now: Measurement, base: Measurement, subject: str) -> Scores:
     return Scores(
         subject=subject,
         seed=now.settings.seed,
+        bounds=bounds.VERSION,
         backends=dict(now.backends),
         adapter=_row(now, subject),
         base=_row(base, subject),
@@ -157,8 +163,15 @@ def _row(measured: Measurement, subject: str) -> Row:
         forget=Table.of(found.forget),
         own_public=Table.of(found.own_public),
         reference=Table.of(found.reference),
-        retain=Table.of(measured.retain),
+        retain=_numbered(Table.of(measured.retain)),
     )
+
+
+def _numbered(table: Table) -> Table:
+    """Numbers for ids, in the order of the facts' ids: resampling takes facts in the order of their names."""
+    order = {fact: f"{number:06d}" for number, fact in enumerate(sorted(set(table.facts)))}
+    probes = tuple(f"{number:06d}" for number in range(len(table.probes)))
+    return table.model_copy(update={"probes": probes, "facts": tuple(order[fact] for fact in table.facts)})
 
 
 def parse_scores(text: str | bytes) -> Scores:
@@ -174,19 +187,24 @@ def parse_scores(text: str | bytes) -> Scores:
 
 
 def reckon(scores: Scores) -> Iterator[Reckoned]:
-    """Every figure and bound once more, from the scores alone."""
+    """Every figure and bound once more, from the scores alone.
+
+    Bounds of another version of the arithmetic are left out: a figure is then the same by its value alone.
+    """
     now, base = _measurement(scores, "adapter"), _measurement(scores, "base")
     again = against_base(_measurement(scores, "adapter", ratios=False), base)
+    bounded = scores.bounds == bounds.VERSION
     for model, measured in (("adapter", now), ("base", base)):
         subject, anew = measured.subjects[scores.subject], again.subjects[scores.subject]
-        for group, found, ratios in (
+        for group, found, over_base in (
             ("forget", subject.forget, anew.forget),
             ("own_public", subject.own_public, anew.own_public),
             ("reference", subject.reference, {}),
             ("retain", measured.retain, again.retain),
         ):
             for one in found.values():
-                yield Reckoned(model, group, one, *_judged(one, ratios, scores.seed))
+                judged = _ratio(one, over_base, bounded) if one.name in _OF else _judged(one, scores.seed, bounded)
+                yield Reckoned(model, group, one, *judged)
 
 
 def _measurement(scores: Scores, which: Literal["adapter", "base"], *, ratios: bool = True) -> Measurement:
@@ -207,45 +225,41 @@ def _measurement(scores: Scores, which: Literal["adapter", "base"], *, ratios: b
     )
 
 
-def _judged(one: MetricResult, ratios: Mapping[str, MetricResult], seed: int) -> tuple[Outcome, str]:
+def _ratio(one: MetricResult, over_base: Mapping[str, MetricResult], bounded: bool) -> Judged:
     if one.value is None:
         return "not_reckoned", one.state.replace("_", " ")
-    if one.name in RATIOS.values():
-        return _compared(one, [ratios[one.key]] if one.key in ratios else [])
-    if one.name in OF_SUMS:
+    of = over_base.get(_OF[one.name])
+    if of is not None and of.statistic == "other":
+        return "not_reckoned", f"a ratio of {of.name}, which is made of sums over all answers"
+    return _compared(one, over_base.get(one.key), bounded)
+
+
+def _judged(one: MetricResult, seed: int, bounded: bool) -> Judged:
+    scored = any(item.score is not None for item in one.items)
+    if one.value is None:
+        return _DIFFERS if scored and one.state == "measured" else ("not_reckoned", one.state.replace("_", " "))
+    if one.statistic == "other":
         return "not_reckoned", "made of sums over all answers"
-    if not one.items:
-        return "not_reckoned", "has no scores of its own"
-    if one.name in MEDIANS:
-        return _compared(one, [_median(one, seed)])
-    if one.name.startswith(("gen_ex", "rel_ex")):  # their two-sided interval: pipelines/verify/exposure.py
-        alone = one.model_copy(update={"lower": None, "upper": None})
-        return _compared(alone, [results.mean(one.name, one.items, direction="none", source="")], bounded=False)
-    ways: tuple[Callable[..., MetricResult], ...] = (results.share, results.mean)
-    scored = [item.score for item in one.items if item.score is not None]
-    if any(not 0 <= score <= 1 for score in scored):
-        ways = (results.mean,)
-    return _compared(one, [way(one.name, one.items, direction=one.direction, source="", seed=seed) for way in ways])
+    if not scored:
+        return _DIFFERS
+    if one.statistic == "median":
+        again = results.median(one.name, one.items, direction=one.direction, source="", seed=seed)
+    else:
+        way = results.share if one.statistic == "share" else results.mean
+        again = way(one.name, one.items, direction=one.direction, source="", seed=seed)
+    # The two-sided interval of an exposure is its own (pipelines/verify/exposure.py).
+    return _compared(one, again, bounded and one.statistic != "exposure")
 
 
-def _median(one: MetricResult, seed: int) -> MetricResult:
-    good = results.scored(one.items)
-    values, facts = [item.score or 0.0 for item in good], [item.fact for item in good]
-    found = bounds.bootstrap_median(facts, values, seed=bounds.seed_of(one.name, seed))
-    middle = sorted(values)
-    half = len(middle) // 2
-    value = middle[half] if len(middle) % 2 else (middle[half - 1] + middle[half]) / 2
-    return one.model_copy(update={"value": value, "n": len(good), "lower": found.lower, "upper": found.upper})
-
-
-def _compared(one: MetricResult, again: list[MetricResult], *, bounded: bool = True) -> tuple[Outcome, str]:
-    def same(other: MetricResult) -> bool:
-        pairs = [(one.value, other.value)]
-        if bounded:
-            pairs += [(one.lower, other.lower), (one.upper, other.upper)]
-        return one.n == other.n and all(_near(a, b) for a, b in pairs)
-
-    return ("same", "") if any(same(other) for other in again) else ("differs", "its scores give another figure")
+def _compared(one: MetricResult, again: MetricResult | None, bounded: bool) -> Judged:
+    if again is None:
+        return _DIFFERS
+    pairs = [(one.value, again.value)]
+    if bounded:
+        pairs += [(one.lower, again.lower), (one.upper, again.upper)]
+    counts = [(one.n, again.n), (one.facts, again.facts), (one.undecided, again.undecided)]
+    same = all(a == b for a, b in counts) and all(_near(a, b) for a, b in pairs)
+    return ("same", "" if bounded else "its bounds are not compared") if same else _DIFFERS
 
 
 def _near(a: float | None, b: float | None) -> bool:

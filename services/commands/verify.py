@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipelines.verify.attacks.port import AttackResult
     from pipelines.verify.attacks.suite import AttackSuite
     from pipelines.verify.score import Likelihood
-    from pipelines.verify.scores import Reckoned
+    from pipelines.verify.scores import Reckoned, Scores
 
 _FIRST = ("kfr", "krr", "ls")  # what most readers look for
 
@@ -103,14 +103,18 @@ def attacks(
 def scores(
     what: Annotated[str, typer.Argument(help="A ticket's id (t-…), or the path of a file that --out wrote.")],
     out: Annotated[Path | None, typer.Option(help="Write the scores to this file; it holds ids and figures.")] = None,
+    digest: Annotated[str | None, typer.Option(help="The digest in the report, which a file must have.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Reckon the figures of a ticket's verdict from the score of each probe again; a file needs no installation."""
     from pipelines.verify.scores import parse_scores, reckon
 
-    found = parse_scores(_scores_text(what))
+    text, stated = _scores_text(what)
+    found = parse_scores(text)
+    if {stated, digest} - {None, found.digest}:
+        raise LetheError("verify.other_scores", f"These scores have the digest {found.digest}, not the one stated.")
     if out is not None:
-        out.write_text(f"{json.dumps(found.content())}\n", encoding="utf-8")
+        _keep_scores(out, found)
     rows = list(reckon(found))
     if as_json:
         figures = [
@@ -127,17 +131,27 @@ def scores(
         raise typer.Exit(1)
 
 
-def _scores_text(what: str) -> bytes:
-    if what.endswith(".json") or "/" in what:
+def _scores_text(what: str) -> tuple[bytes, str | None]:
+    """The scores, and the digest that the verification stated where a ticket is asked."""
+    if Path(what).exists() or not what.startswith("t-"):
         try:
-            return Path(what).read_bytes()
+            return Path(what).read_bytes(), None
         except OSError as error:
             raise LetheError("score.unreadable", "The file of scores cannot be read.") from error
-    from services import sealed_items
     from services.commands.key import opened_store
+    from services.verdict_scores import open_scores
 
-    with opened_store(with_keys=True) as store, store.read() as session:
-        return json.dumps(sealed_items.get(session, what, sealed_items.SCORES)).encode()
+    with opened_store(with_keys=True) as store:
+        return open_scores(store, what, actor="system:cli")
+
+
+def _keep_scores(out: Path, found: "Scores") -> None:
+    from services.whole_file import write_whole
+
+    try:
+        write_whole(out.absolute(), f"{json.dumps(found.content())}\n".encode(), mode=0o600)
+    except OSError as error:
+        raise LetheError("score.unwritable", "The file of scores cannot be written.") from error
 
 
 def _score_lines(rows: "list[Reckoned]") -> Iterator[str]:
@@ -153,6 +167,7 @@ def _score_lines(rows: "list[Reckoned]") -> Iterator[str]:
     counted = Counter(row.outcome for row in rows)
     told = f"{counted['same']} follow from their scores, {counted['differs']} differ"
     yield f"{told}, {counted['not_reckoned']} cannot be reckoned from them"
+    yield "not among them: attacks, what stands beside a control, people forgotten earlier"
 
 
 def _show_attack(name: str, done: int, total: int) -> None:

@@ -223,10 +223,10 @@ def _verification(data: ReportData) -> list[dict[str, str]]:
                 "command": "lethe policy check PACK --json",
             }
         )
-    if data.measuring is not None and data.measuring.scores_digest is not None:
+    if data.measuring is not None and data.measuring.scores_kept:
         commands.append(
             {
-                "what": "The figures of point 8: each follows from the scores of the probes, as long as these are kept",
+                "what": "The figures of point 8: means and shares follow from the scores of the probes, kept sealed",
                 "command": f"lethe verify scores {data.ticket.ticket_id}",
             }
         )

@@ -112,7 +112,7 @@ def collect(session: Session, ticket_id: str) -> ReportData:
         model=_model(results),
         method=_method(run, results),
         verdict=_verdict(results),
-        measuring=_measuring(ticket, steps, results),
+        measuring=_measuring(session, ticket, steps, results),
         deployment=deployment_of(session, ticket, steps, results),
         trial=trial_of(results),
         suppression=suppression_of(session, ticket),
@@ -297,7 +297,9 @@ def _verdict(results: Results) -> VerdictPart | None:
     return VerdictPart.model_validate(verdict) if verdict else None
 
 
-def _measuring(ticket: Ticket, steps: Mapping[str, RunStep], results: Results) -> MeasuringPart | None:
+def _measuring(
+    session: Session, ticket: Ticket, steps: Mapping[str, RunStep], results: Results
+) -> MeasuringPart | None:
     found = results.get("verify")
     if not found:
         return None
@@ -308,6 +310,7 @@ def _measuring(ticket: Ticket, steps: Mapping[str, RunStep], results: Results) -
         signed_by=results.get("release", {}).get("verdict_signer"),
         release_subject=ticket.subject_ref,
         seconds=(step.ended_at - step.started_at).total_seconds() if step.ended_at else None,
+        scores_kept=any(i.purpose == sealed_items.SCORES for i in sealed_items.items_of(session, ticket.ticket_id)),
         scores_digest=found.get("scores", {}).get(ticket.subject_ref),
         attacks=attacks_of(found, ticket.subject_ref),
         control=control,

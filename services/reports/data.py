@@ -198,6 +198,7 @@ class MeasuringPart(Part):
     signed_by: Token | None = None
     seconds: float | None = Field(default=None, ge=0, description="Wall time of the whole verification.")
     scores_digest: Digest | None = Field(default=None, description="Of the scores of each probe, which are sealed.")
+    scores_kept: bool = Field(default=False, description="Whether these scores are still there.")
     attacks: AttacksPart | None = Field(default=None, description="Attacks tried; None is said as missing.")
     control: ControlPart | None = Field(default=None, description="A model retrained without the subject.")
     control_missing: tuple[Words, ...] | None = Field(default=None, description="Figures that only a control gives.")

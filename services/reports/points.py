@@ -209,7 +209,7 @@ POINTS: tuple[Point, ...] = (
             Item("Measured", "measuring.decided_at", "no verdict yet", "date"),
             Item("Judges", "verdict.backends", "no verdict yet", "pairs"),
             Item(
-                "Scores of each probe, which are sealed",
+                "Digest of the scores of each probe",
                 "measuring.scores_digest",
                 "no verdict yet, or they were not kept then",
                 "digest",

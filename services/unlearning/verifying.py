@@ -14,6 +14,7 @@ from policies.errors import LetheError
 from policies.lifecycle import RunStatus
 from policies.thresholds import Thresholds, strictest
 from services import sealed_items
+from services.patience import patiently
 from services.store.runs import get_run, runs_of, tickets_of
 from services.store.steps import steps_of
 from services.store.tables import Run, Ticket
@@ -111,15 +112,16 @@ def _seal_scores(bench: "Bench", asked: Asked, found: "_Found") -> dict[str, str
     """Seal what the verdict's figures were made of, for each person under the own key; their digests by subject."""
     from pipelines.verify.scores import scores_of
 
-    digests = {}
-    with bench.store.write() as writing:
-        for ticket in asked.tickets:
-            scores = scores_of(found.now, found.base, ticket.subject_ref)
-            digests[ticket.subject_ref] = scores.digest
-            data = scores.content()
-            ref, purpose = ticket.subject_ref, sealed_items.SCORES
-            sealed_items.put(writing, ref, ticket.ticket_id, purpose, data, ground=material.GROUND)
-    return digests
+    made = {ticket.ticket_id: scores_of(found.now, found.base, ticket.subject_ref) for ticket in asked.tickets}
+
+    def seal() -> None:
+        with bench.store.write() as writing:
+            for ticket_id, one in made.items():
+                data, purpose = one.content(), sealed_items.SCORES
+                sealed_items.put(writing, one.subject, ticket_id, purpose, data, ground=material.GROUND)
+
+    patiently(seal, for_s=bench.settings.jobs.outage_s)
+    return {one.subject: one.digest for one in made.values()}
 
 
 @dataclass(frozen=True)

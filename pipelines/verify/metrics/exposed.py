@@ -65,6 +65,7 @@ def exposed(
         parts |= {"calibrated": against.mean, "calibrated_lower": against.lower, "calibrated_upper": against.upper}
     return MetricResult(
         name=name,
+        statistic="exposure",
         value=told.mean,
         n=told.n,
         facts=told.facts,

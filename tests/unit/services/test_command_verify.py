@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from policies.errors import LetheError
 from services import sealed_items
 from services.commands.verify import app
-from services.store.tickets import get_ticket
+from services.store.steps import begin_step, end_step
+from services.store.tables import AuditEntryRow
 from tests.unit.pipelines.verify.test_scores import an_erasure
 from tests.unit.services.place import Place
 
@@ -91,17 +93,48 @@ def test_a_file_that_is_not_there_or_holds_something_else_is_refused(tmp_path: P
             CliRunner().invoke(app, ["scores", str(path)], catch_exceptions=False)
 
 
-def test_a_tickets_scores_are_opened_and_written_to_a_file(
+def test_scores_that_nobody_stated_are_refused(file: Path) -> None:
+    digest = an_erasure().digest
+    assert CliRunner().invoke(app, ["scores", str(file), "--digest", digest]).exit_code == 0
+    with pytest.raises(LetheError, match=r"verify\.other_scores"):
+        CliRunner().invoke(app, ["scores", str(file), "--digest", "0" * 64], catch_exceptions=False)
+
+
+def test_a_tickets_scores_are_opened_on_record_and_written_for_the_auditor(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LETHE_HOME", str(place.installation.home))
-    ticket_id = place.file(("name", place.people[0].names[0]))
+    run_id = place.planned(0)
+    [ticket] = place.tickets(run_id)
+    scores = an_erasure()
+
+    def asked(*more: str) -> str:
+        found = CliRunner().invoke(app, ["scores", ticket.ticket_id, *more], catch_exceptions=False)
+        assert found.exit_code == 0, found.output
+        return found.stdout
+
     with pytest.raises(LetheError, match=r"seal\.item_missing"):
-        CliRunner().invoke(app, ["scores", ticket_id], catch_exceptions=False)
+        asked()
     with place.store.write() as session:
-        ref = get_ticket(session, ticket_id).subject_ref
-        sealed_items.put(session, ref, ticket_id, sealed_items.SCORES, an_erasure().content(), ground="test")
+        sealed_items.put(
+            session, ticket.subject_ref, ticket.ticket_id, sealed_items.SCORES, scores.content(), ground="test"
+        )
+    with pytest.raises(LetheError, match=r"run\.not_found"):
+        asked()
+    with place.store.write() as session:
+        begin_step(session, run_id, "verify", 0)
+        end_step(session, run_id, "verify", 0, {"scores": {ticket.subject_ref: scores.digest}})
     out = tmp_path / "mine.json"
-    found = CliRunner().invoke(app, ["scores", ticket_id, "--out", str(out)], catch_exceptions=False)
-    assert found.exit_code == 0, found.output
-    assert CliRunner().invoke(app, ["scores", str(out)]).stdout == found.stdout
+    said = asked("--out", str(out))
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert CliRunner().invoke(app, ["scores", str(out)]).stdout == said
+    with place.store.read() as session:
+        kinds = list(session.scalars(select(AuditEntryRow.kind)))
+    assert kinds.count("verify.scores_opened") == 1
+    with pytest.raises(LetheError, match=r"score\.unwritable"):
+        asked("--out", str(tmp_path / "nowhere" / "mine.json"))
+    with place.store.write() as session:
+        other = {**scores.content(), "seed": 1}
+        sealed_items.put(session, ticket.subject_ref, ticket.ticket_id, sealed_items.SCORES, other, ground="test")
+    with pytest.raises(LetheError, match=r"verify\.other_scores"):
+        asked()

@@ -286,6 +286,7 @@ def full(outcome: str = "accepted") -> ReportData:
             "release_subject": "subj-7f3a",
             "seconds": 42.0,
             "scores_digest": "5" * 64,
+            "scores_kept": True,
             "attacks": attacks_of({"attacks": suite(), "verdict": verdict(outcome)}, "subj-7f3a"),
             "control_missing": ("GenEx", "privleak"),
             "beside_control": beside_of({"verdict": beside()}, "subj-7f3a"),

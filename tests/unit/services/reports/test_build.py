@@ -52,8 +52,8 @@ def test_what_can_be_checked_without_us_has_its_command() -> None:
     checks = ["lethe audit verify", f"lethe report {ticket}", "lethe policy check"]
     assert told(whole) == [*checks, "lethe verify scores"]
     assert whole.measuring is not None
-    before = whole.measuring.model_copy(update={"scores_digest": None})
-    assert told(whole.model_copy(update={"measuring": before})) == checks, "a verdict from before they were kept"
+    before = whole.measuring.model_copy(update={"scores_kept": False})
+    assert told(whole.model_copy(update={"measuring": before})) == checks, "what is kept no more cannot be checked"
 
 
 def test_with_only_a_ticket_everything_else_is_missing() -> None:
