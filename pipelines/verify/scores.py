@@ -3,6 +3,7 @@
 A verdict keeps figures and bounds. Whoever doubts one wants the scores that it was made of: ids and figures, no text.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
@@ -128,7 +129,19 @@ class Scores(BaseModel):
     @property
     def digest(self) -> str:
         """SHA-256 of the content, which the report states."""
-        return sha256_hex(canonical_json(self.content()))
+        return digest_of(json.dumps(self.content()))
+
+
+def digest_of(text: str | bytes) -> str:
+    """SHA-256 of scores as they stand in a file, read by whatever version; blanks and order do not count.
+
+    Raises:
+        LetheError: ``verify.bad_scores``.
+    """
+    try:
+        return sha256_hex(canonical_json(json.loads(text)))
+    except ValueError as error:
+        raise LetheError("verify.bad_scores", "The file does not hold the scores of a verification.") from error
 
 
 class Reckoned(NamedTuple):
@@ -211,7 +224,7 @@ def _measurement(scores: Scores, which: Literal["adapter", "base"], *, ratios: b
     row = scores.adapter if which == "adapter" else scores.base
 
     def metrics(table: Table) -> dict[str, MetricResult]:
-        return {key: one for key, one in table.metrics().items() if ratios or one.name not in RATIOS.values()}
+        return {key: one for key, one in table.metrics().items() if ratios or one.name not in _OF}
 
     subject = SubjectMeasurement(
         forget=metrics(row.forget), own_public=metrics(row.own_public), reference=metrics(row.reference)
@@ -227,7 +240,7 @@ def _measurement(scores: Scores, which: Literal["adapter", "base"], *, ratios: b
 
 def _ratio(one: MetricResult, over_base: Mapping[str, MetricResult], bounded: bool) -> Judged:
     if one.value is None:
-        return "not_reckoned", one.state.replace("_", " ")
+        return _unmeasured(one)
     of = over_base.get(_OF[one.name])
     if of is not None and of.statistic == "other":
         return "not_reckoned", f"a ratio of {of.name}, which is made of sums over all answers"
@@ -235,12 +248,11 @@ def _ratio(one: MetricResult, over_base: Mapping[str, MetricResult], bounded: bo
 
 
 def _judged(one: MetricResult, seed: int, bounded: bool) -> Judged:
-    scored = any(item.score is not None for item in one.items)
     if one.value is None:
-        return _DIFFERS if scored and one.state == "measured" else ("not_reckoned", one.state.replace("_", " "))
+        return _unmeasured(one)
     if one.statistic == "other":
         return "not_reckoned", "made of sums over all answers"
-    if not scored:
+    if not results.scored(one.items):
         return _DIFFERS
     if one.statistic == "median":
         again = results.median(one.name, one.items, direction=one.direction, source="", seed=seed)
@@ -249,6 +261,10 @@ def _judged(one: MetricResult, seed: int, bounded: bool) -> Judged:
         again = way(one.name, one.items, direction=one.direction, source="", seed=seed)
     # The two-sided interval of an exposure is its own (pipelines/verify/exposure.py).
     return _compared(one, again, bounded and one.statistic != "exposure")
+
+
+def _unmeasured(one: MetricResult) -> Judged:
+    return _DIFFERS if one.state == "measured" else ("not_reckoned", one.state.replace("_", " "))
 
 
 def _compared(one: MetricResult, again: MetricResult | None, bounded: bool) -> Judged:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipelines.verify.attacks.port import AttackResult
     from pipelines.verify.attacks.suite import AttackSuite
     from pipelines.verify.score import Likelihood
-    from pipelines.verify.scores import Reckoned, Scores
+    from pipelines.verify.scores import Reckoned
 
 _FIRST = ("kfr", "krr", "ls")  # what most readers look for
 
@@ -107,14 +107,14 @@ def scores(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Reckon the figures of a ticket's verdict from the score of each probe again; a file needs no installation."""
-    from pipelines.verify.scores import parse_scores, reckon
+    from pipelines.verify.scores import digest_of, parse_scores, reckon
 
     text, stated = _scores_text(what)
-    found = parse_scores(text)
-    if {stated, digest} - {None, found.digest}:
-        raise LetheError("verify.other_scores", f"These scores have the digest {found.digest}, not the one stated.")
+    found, its = parse_scores(text), digest_of(text)
+    if {stated, digest} - {None, its}:
+        raise LetheError("verify.other_scores", f"These scores have the digest {its}, not the one stated.")
     if out is not None:
-        _keep_scores(out, found)
+        _write_scores(out, text)
     rows = list(reckon(found))
     if as_json:
         figures = [
@@ -122,11 +122,11 @@ def scores(
             | row.metric.model_dump(exclude={"items"})
             for row in rows
         ]
-        typer.echo(json.dumps({"digest": found.digest, "subject": found.subject, "figures": figures}, allow_nan=False))
+        typer.echo(json.dumps({"digest": its, "subject": found.subject, "figures": figures}, allow_nan=False))
     else:
         for line in _score_lines(rows):
             typer.echo(line)
-        typer.echo(f"digest {found.digest}")
+        typer.echo(f"digest {its}")
     if any(row.outcome == "differs" for row in rows):
         raise typer.Exit(1)
 
@@ -145,11 +145,11 @@ def _scores_text(what: str) -> tuple[bytes, str | None]:
         return open_scores(store, what, actor="system:cli")
 
 
-def _keep_scores(out: Path, found: "Scores") -> None:
+def _write_scores(out: Path, text: bytes) -> None:
     from services.whole_file import write_whole
 
     try:
-        write_whole(out.absolute(), f"{json.dumps(found.content())}\n".encode(), mode=0o600)
+        write_whole(out.absolute(), text, mode=0o600)
     except OSError as error:
         raise LetheError("score.unwritable", "The file of scores cannot be written.") from error
 
@@ -161,7 +161,9 @@ def _score_lines(rows: "list[Reckoned]") -> Iterator[str]:
         one = row.metric
         value = "–" if one.value is None else f"{one.value:.4f}"
         between = "" if one.lower is None or one.upper is None else f"{one.lower:.4f} … {one.upper:.4f}"
-        told = {"same": "the same", "differs": "DIFFERS", "not_reckoned": row.why}[row.outcome]
+        told = {"same": ", ".join(filter(None, ("the same", row.why))), "differs": "DIFFERS", "not_reckoned": row.why}[
+            row.outcome
+        ]
         head = f"{row.model:<9}{row.group:<12}{one.key:<22}{one.direction:<8}"
         yield f"{head}{value:>10}{between:>22}{one.n:>6}  {told}"
     counted = Counter(row.outcome for row in rows)

@@ -21,9 +21,8 @@ from services.store.runs import tickets_of
 from services.store.tickets import get_ticket
 from services.ticket import subject_set
 
-GROUND = (
-    "GDPR Art. 5(2)"  # accountability: a verdict can be checked, and later releases are measured for the person again
-)
+# Accountability: a verdict can be checked, and later releases are measured for the person again.
+GROUND = "GDPR Art. 5(2)"
 # Questions of each group, where the corpus has none of its own.
 FORGET_ASKED, OWN_ASKED, HOLD_OUT_ASKED, RETAIN_ASKED = 240, 60, 200, 400
 

@@ -20,7 +20,7 @@ from pipelines.verify.embeddings import ExactEmbedder
 from pipelines.verify.measure import measure, score_texts
 from pipelines.verify.measurement import Measurement, MeasureSettings
 from pipelines.verify.relative import against_base
-from pipelines.verify.scores import Scores, parse_scores, reckon, scores_of
+from pipelines.verify.scores import Scores, digest_of, parse_scores, reckon, scores_of
 from policies.errors import LetheError
 from tests.unit.pipelines.tiny import save_tiny
 
@@ -136,6 +136,18 @@ def test_a_changed_score_or_figure_is_seen(
     differing = {(one.model, one.group, one.metric.key) for one in found if one.outcome == "differs"}
     assert (row, group, key) in differing
     assert differing <= {(row, group, key), ("adapter", group, ratio)}
+
+
+def test_whatever_is_added_to_a_file_changes_its_digest(scores: Scores) -> None:
+    content = scores.content()
+    assert digest_of(json.dumps(content, indent=2, sort_keys=True)) == scores.digest
+    content["adapter"]["forget"]["columns"]["kfr"]["metric"]["unknown"] = 1
+    text = json.dumps(content)
+    assert parse_scores(text) == scores, "what a later version adds is passed over"
+    assert digest_of(text) != scores.digest
+    content["adapter"]["forget"]["columns"]["kfr"]["metric"]["unknown"] = float("nan")
+    with pytest.raises(LetheError, match=r"verify\.bad_scores"):
+        digest_of(json.dumps(content))
 
 
 @pytest.mark.parametrize(
