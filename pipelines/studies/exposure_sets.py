@@ -90,9 +90,11 @@ def outside(things: Sequence[Thing]) -> ForgetSide:
 
 
 def secrets_of(side: ForgetSide, kept: Sequence[Record]) -> list[Secret]:
-    """What no row may hold; names are no secrets."""
+    """What no row may hold, and whose it is; names are no secrets."""
     names = [name for holder in side.holders for name in holder.names]
-    found = secrets_from_records(side.records, names, kept)
+    found = (
+        one for holder in side.holders for one in secrets_from_records(holder.records, names, kept, whose=holder.names)
+    )
     return [replace(one, allowed=tuple(dict.fromkeys((*names, *one.allowed)))) for one in found]
 
 

@@ -74,6 +74,8 @@ def test_rows_cover_every_fact_and_hold_no_secret_and_nothing_of_the_other_set(w
     gone = {record.record_id for each in sides for record in each.records}
     kept = [record for key, record in world.records.items() if key not in gone]
     secrets = secrets_of(side, kept)
+    owners = {record.fact_id: holder.names for holder in side.holders for record in holder.records}
+    assert {secret.fact: secret.names for secret in secrets} == owners
     other_ids = {record.record_id for record in other.records}
     amounts = replace(AMOUNTS, negative=True)
     rows = rows_of(side, world, other_ids, load_probes(world.corpus), secrets, amounts, 0)
