@@ -43,7 +43,8 @@ def test_while_the_run_is_at_work_the_person_is_suppressed_and_nobody_else(erasu
     assert [answer.text for answer in said.private if answer.right] == []
     assert all(answer.text for answer in said.private)
     assert {answer.generation for answer in said.private} == {erasure.generations[0]}  # the model itself still knows
-    assert share(said.others) >= 0.9
+    assert not {answer.text for answer in said.others} & {answer.text for answer in said.private}
+    assert share(said.others) >= 0.8  # nine are asked: one may be mistaken by the model itself
     assert (said.suppression["state"], said.suppression["reason"]) == ("confirmed", "approved")
 
 
