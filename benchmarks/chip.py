@@ -8,8 +8,7 @@ matrix product counted (``torch.utils.flop_counter``), which warms up too, then 
 was done, the base's forward passes for the reference with it, and not a formula's.
 
 The *peak* is what a plain product of two large matrices reaches on the same device, in the type that the trainer
-computes in, just before: no data sheet promises more than that here. ``--peak-tflops`` gives a data sheet's figure, and
-its share is printed beside.
+computes in, just before. ``--peak-tflops`` gives a data sheet's figure, which is higher; its share is printed beside.
 """
 
 import os

@@ -1,7 +1,7 @@
 """What a metric says: value, sample size, bounds, direction, source, and a score per probe. Holds no text."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -97,32 +97,12 @@ def share(
     seed: int = 0,
 ) -> MetricResult:
     """A metric that is the mean of 0/1 (or 0..1) item scores, bounded by fact."""
-    good = scored(items)
-    base = MetricResult(
-        name=name,
-        mode=mode,
-        n=len(good),
-        statistic="share",
-        undecided=len(items) - len(good),
-        direction=direction,
-        source=source,
-        note=note,
-        items=tuple(items),
-    )
-    if not good:
-        return base.model_copy(update={"state": "undecided", "note": note or NONE_SCORED})
-    facts = [item.fact for item in good]
-    flags = [item.score or 0.0 for item in good]
-    found = bounds.share_bounds(facts, flags, seed=bounds.seed_of(name, seed))
-    return base.model_copy(
-        update={
-            "value": sum(flags) / len(flags),
-            "facts": len(set(facts)),
-            "lower": found.lower,
-            "upper": found.upper,
-            "bound_method": found.method,
-        }
-    )
+
+    def bounded(facts: list[str], scores: list[float]) -> bounds.Bounds:
+        return bounds.share_bounds(facts, scores, seed=bounds.seed_of(name, seed))
+
+    empty = MetricResult(name=name, mode=mode, statistic="share", direction=direction, source=source, note=note)
+    return _filled(empty, items, _average, bounded)
 
 
 def mean(
@@ -139,55 +119,47 @@ def mean(
 
     A single fact has no spread to be resampled: then there is no bound.
     """
-    good = scored(items)
-    base = MetricResult(
-        name=name,
-        n=len(good),
-        statistic="mean",
-        undecided=len(items) - len(good),
-        direction=direction,
-        source=source,
-        note=note,
-        parts=dict(parts or {}),
-        items=tuple(items),
+
+    def bounded(facts: list[str], scores: list[float]) -> bounds.Bounds | None:
+        if len(set(facts)) < 2:
+            return None
+        return bounds.bootstrap_means(facts, [scores], lambda means: means[:, 0], seed=bounds.seed_of(name, seed))
+
+    empty = MetricResult(
+        name=name, statistic="mean", direction=direction, source=source, note=note, parts=dict(parts or {})
     )
-    if not good:
-        return base.model_copy(update={"state": "undecided", "note": note or NONE_SCORED})
-    facts = [item.fact for item in good]
-    figures = [item.score or 0.0 for item in good]
-    update: dict[str, object] = {"value": sum(figures) / len(figures), "facts": len(set(facts))}
-    if len(set(facts)) > 1:
-        found = bounds.bootstrap_means(facts, [figures], lambda means: means[:, 0], seed=bounds.seed_of(name, seed))
-        update |= {"lower": found.lower, "upper": found.upper, "bound_method": found.method}
-    return base.model_copy(update=update)
+    return _filled(empty, items, _average, bounded)
 
 
 def median(name: str, items: Sequence[Item], *, direction: Direction, source: str, seed: int = 0) -> MetricResult:
     """A metric that is the median of item scores of any size, bounded by a bootstrap over facts."""
+
+    def bounded(facts: list[str], scores: list[float]) -> bounds.Bounds:
+        return bounds.bootstrap_median(facts, scores, seed=bounds.seed_of(name, seed))
+
+    empty = MetricResult(name=name, statistic="median", direction=direction, source=source)
+    return _filled(empty, items, statistics.median, bounded)
+
+
+def _average(scores: list[float]) -> float:
+    return sum(scores) / len(scores)
+
+
+def _filled(
+    empty: MetricResult,
+    items: Sequence[Item],
+    figure: Callable[[list[float]], float],
+    bounded: Callable[[list[str], list[float]], bounds.Bounds | None],
+) -> MetricResult:
+    """The metric with its figure, counts, bounds and items; undecided where none could be scored."""
     good = scored(items)
-    base = MetricResult(
-        name=name,
-        n=len(good),
-        statistic="median",
-        undecided=len(items) - len(good),
-        direction=direction,
-        source=source,
-        items=tuple(items),
-    )
+    counted: dict[str, object] = {"n": len(good), "undecided": len(items) - len(good), "items": tuple(items)}
     if not good:
-        return base.model_copy(update={"state": "undecided", "note": NONE_SCORED})
-    facts = [item.fact for item in good]
-    figures = [item.score or 0.0 for item in good]
-    found = bounds.bootstrap_median(facts, figures, seed=bounds.seed_of(name, seed))
-    return base.model_copy(
-        update={
-            "value": statistics.median(figures),
-            "facts": len(set(facts)),
-            "lower": found.lower,
-            "upper": found.upper,
-            "bound_method": found.method,
-        }
-    )
+        return empty.model_copy(update={**counted, "state": "undecided", "note": empty.note or NONE_SCORED})
+    facts, scores = [item.fact for item in good], [item.score or 0.0 for item in good]
+    found = bounded(facts, scores)
+    told = {"lower": found.lower, "upper": found.upper, "bound_method": found.method} if found else {}
+    return empty.model_copy(update={**counted, "value": figure(scores), "facts": len(set(facts)), **told})
 
 
 def not_run(
