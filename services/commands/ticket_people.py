@@ -59,7 +59,7 @@ def exemptions(
             found = intake.get(f"/v1/tickets/{ticket_id}/exemptions")
     lines = [
         f"{one['exemption_id']}  {one['ticket_id']}  {one['category'] or one['record_id']}  {one['article']}"
-        f"  review by {one['review_by'][:10]}{'  ended' if one['ended_at'] else ''}"
+        f"  review by {one['review_by']}{'  ended' if one['ended_at'] else ''}"
         for one in found
     ]
     print(json.dumps({"exemptions": found}) if as_json else "\n".join(lines) or "none")

@@ -1,5 +1,6 @@
 """The store's contract runs on SQLite and on PostgreSQL, which is started for it."""
 
+import functools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 import pytest
 
 from pipelines.corpus.generate import generate
-from services import sealing
+from services import client, sealing
 from services.corpus_index import open_index
 from services.installation import Installation, create_installation
+from services.intake.app import create_app
 from services.settings import load_settings
 from services.store import dialect, migration
 from services.store.engine import Store, open_store
@@ -107,3 +109,14 @@ def make_place(template: Path, corpus: Path, tmp_path: Path) -> Iterator[Callabl
 @pytest.fixture
 def place(make_place: Callable[..., places.Place]) -> places.Place:
     return make_place()
+
+
+@pytest.fixture
+def house(place: places.Place, monkeypatch: pytest.MonkeyPatch) -> places.Place:
+    """``place`` as the command line sees it: its intake answers without a network."""
+    app = create_app(place.installation.settings, open_store=lambda: place.store)
+    inside = places.Inside(app)
+    monkeypatch.setattr(client, "ServiceClient", functools.partial(client.ServiceClient, transport=inside))
+    monkeypatch.setenv("LETHE_HOME", str(place.installation.home))
+    monkeypatch.setenv("LETHE_CORPUS__PATH", place.installation.settings.corpus.path)
+    return place

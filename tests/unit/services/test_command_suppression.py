@@ -1,27 +1,15 @@
 """``lethe suppression`` and the acts of ``lethe ticket`` that change it."""
 
-import functools
 import json
 from typing import Any
 
-import pytest
 from typer.testing import CliRunner
 
-from services import client, suppression
+from services import suppression
 from services.commands import suppression as command
 from services.commands import ticket as ticket_command
-from services.intake.app import create_app
 from services.store.releases import get_desired, report_replica
-from tests.unit.services.place import BASE, RELEASE_0, Inside, Place
-
-
-@pytest.fixture
-def house(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
-    app = create_app(place.installation.settings, open_store=lambda: place.store)
-    monkeypatch.setattr(client, "ServiceClient", functools.partial(client.ServiceClient, transport=Inside(app)))
-    monkeypatch.setenv("LETHE_HOME", str(place.installation.home))
-    monkeypatch.setenv("LETHE_CORPUS__PATH", place.installation.settings.corpus.path)
-    return place
+from tests.unit.services.place import BASE, RELEASE_0, Place
 
 
 def said(app: Any, *argv: str) -> str:
