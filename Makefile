@@ -57,6 +57,7 @@ bench: $(STAMP) ## training (and its share of the chip's peak), subject search, 
 
 bench-knowundo: $(STAMP) ## every unlearning method on KnowUnDo (DATA=directory, ARGS="--quick")
 	$(BIN)/lethe bench knowundo --data $(DATA) $(ARGS)
+	$(BIN)/python -m benchmarks.told_apart $(DATA)
 
 bench-serving: $(STAMP) vllm ## what the gateway costs, swaps under load, a fleet, suppression; both engines
 	$(BIN)/python -m benchmarks.serving --engine transformers
