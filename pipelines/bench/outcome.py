@@ -52,8 +52,8 @@ def result_of(
         jobs: Tasks at a time.
     """
     settings = session.settings
-    finals = {kind: _finals(session, kind, tasks, done) for kind in settings.kinds}
-    bases = {kind: _base_result(found) for kind, found in finals.items()}
+    finals = {kind: finals_of(session.methods, kind, tasks, done) for kind in settings.kinds}
+    bases = {kind: table_of(found) for kind, found in finals.items()}
     first = bases[settings.kinds[0]]
     relearn = results.best_relearn(first["table"])
     plain = {k: v for k, v in asdict(settings).items() if k != "recipe"}
@@ -139,26 +139,28 @@ def _ablations(done: Mapping[str, Done]) -> list[dict[str, Any]]:
     ]
 
 
-def _finals(session: Session, kind: Kind, tasks: Sequence[Task], done: Mapping[str, Done]) -> dict[str, Any]:
+def finals_of(methods: Sequence[str], kind: Kind, tasks: Sequence[Task], done: Mapping[str, Done]) -> dict[str, Any]:
     """One base: figures of base and control by seed, the runs of every method, and how many of each are to come."""
     found: dict[str, Any] = {
         "bases": [],
         "controls": [],
-        "methods": {name: [] for name in session.methods},
+        "methods": {name: [] for name in methods},
         "waiting": Counter(),
     }
+    bases: dict[int, Mapping[str, float | None]] = {}
     controls: dict[int, list[AttackResult]] = {}
     attacks = {(task.seed, task.method): task for task in _of(tasks, "attack", kind)}
     for task in _of(tasks, "rows", kind):
         if task.unit in done and task.place == "whole":
             rows, seed = done[task.unit].result, task.seed
             controls[seed] = _attacks(attacks.get((seed, CONTROL)), done)
+            bases[seed] = rows["base"]["figures"]
             figures = {**attacking.attack_figures(controls[seed]), **rows[CONTROL]["figures"]}
-            found["bases"].append(rows["base"])
-            found["controls"].append({**rows[CONTROL], "figures": figures})
+            found["bases"].append(results.with_ratios(bases[seed], bases[seed]))
+            found["controls"].append(results.with_ratios(figures, bases[seed]))
     for task in _of(tasks, "final", kind):
         attack = attacks.get((task.seed, task.method))
-        run = _run(task, attack, controls.get(task.seed, ()), done)
+        run = _run(task, attack, bases.get(task.seed, {}), controls.get(task.seed, ()), done)
         if run is not None:
             found["methods"][task.method].append(run)
         if run is None or "failed" not in run:
@@ -167,16 +169,21 @@ def _finals(session: Session, kind: Kind, tasks: Sequence[Task], done: Mapping[s
 
 
 def _run(
-    task: Task, attack: Task | None, control: Sequence[AttackResult], done: Mapping[str, Done]
+    task: Task,
+    attack: Task | None,
+    base: Mapping[str, float | None],
+    control: Sequence[AttackResult],
+    done: Mapping[str, Done],
 ) -> dict[str, Any] | None:
-    """A final run with its attacks; None where it is still to come."""
+    """A final run with its attacks, beside base and control of its own seed; None where it is still to come."""
     if task.unit not in done:
         return None
     run = {**done[task.unit].result, "seed": task.seed}
     if "failed" in run:
         return run
     made = attacking.paired(_attacks(attack, done), control)
-    return {**run, "figures": {**run["figures"], **attacking.attack_figures(made)}, "attacks": attacking.slim(made)}
+    figures = {**results.with_ratios(run["figures"], base), **attacking.attack_figures(made)}
+    return {**run, "figures": figures, "attacks": attacking.slim(made)}
 
 
 def _of(tasks: Sequence[Task], which: str, kind: Kind) -> list[Task]:
@@ -189,9 +196,9 @@ def _attacks(task: Task | None, done: Mapping[str, Done]) -> list[AttackResult]:
     return attacking.from_json(done[task.unit].result.get("results", ()))
 
 
-def _base_result(found: Mapping[str, Any]) -> dict[str, Any]:
-    base = results.mean_figures([one["figures"] for one in found["bases"]])
-    control = results.mean_figures([one["figures"] for one in found["controls"]])
+def table_of(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``finals_of`` found of one base, with the table of its means."""
+    base, control = (results.mean_figures(found[which]) for which in ("bases", "controls"))
     return {
         "table": results.table(base, control, found["methods"], found["waiting"]),
         "runs": found["methods"],

@@ -31,7 +31,7 @@ TARGETS: tuple[tuple[str, str, str, float], ...] = (
 
 
 def with_ratios(figures: Mapping[str, float | None], base: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Figures of a row with those that need the base's or the reference's beside them."""
+    """Figures of one model with those that need its own base's or the reference's beside them."""
     made = dict(figures)
     for which in ("v", "p"):
         made[f"{which}_krr_ratio"] = _ratio(figures.get(f"{which}_krr"), base.get(f"{which}_krr"))
@@ -67,16 +67,17 @@ def table(
     """The rows of the table of one base: base, control, then the methods in their order.
 
     Args:
-        base: The base's figures, mean over seeds.
+        base: The base's figures with their ratios, mean over seeds.
         control: The control's.
-        finals: By method, one result for each finished seed: ``figures`` and ``seconds``, or ``failed`` with a code.
+        finals: By method, one result for each finished seed: ``figures`` with the ratios to that seed's base, and
+            ``seconds``, or ``failed`` with a code.
         waiting: By method, how many of its units are still to come.
     """
     rows: dict[str, dict[str, float | None]] = {}
     details: dict[str, dict[str, Any]] = {}
     for name, runs in finals.items():
         whole = [run for run in runs if "failed" not in run]
-        figures = [with_ratios(run["figures"], base) for run in whole]
+        figures = [run["figures"] for run in whole]
         rows[name] = mean_figures(figures)
         rows[name]["seconds"] = mean_figures([{"seconds": run.get("seconds")} for run in whole]).get("seconds")
         details[name] = {
@@ -90,8 +91,8 @@ def table(
     ranks = {name: {} if details[name]["failed"] else found for name, found in rows.items()}
     order = figure.ranked(ranks)
     made: list[dict[str, Any]] = [
-        _beside("base", with_ratios(base, base)),
-        _beside("control", with_ratios(control, base)),
+        _beside("base", base),
+        _beside("control", control),
     ]
     for rank, name in enumerate(order, start=1):
         found = rows[name]
@@ -175,7 +176,7 @@ def paper_rows() -> list[dict[str, Any]]:
     return [{"name": name, **dict(zip(paper.COLUMNS, row, strict=True))} for name, row in paper.TABLE_1.items()]
 
 
-def _beside(name: str, figures: dict[str, float | None]) -> dict[str, Any]:
+def _beside(name: str, figures: Mapping[str, float | None]) -> dict[str, Any]:
     """The row of a model that takes no part in the ranking."""
     plain: dict[str, Any] = {"name": name, "kind": name, "rank": None, "combined": None, "eligible": True, "failed": []}
     plain["waiting"] = 0

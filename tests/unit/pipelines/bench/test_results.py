@@ -1,19 +1,29 @@
 import json
 import re
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from pipelines.bench import results
+from pipelines.bench.outcome import Done, finals_of, table_of
 from pipelines.bench.page import render_page
 from pipelines.bench.plots import bars, scatter
+from pipelines.bench.tasks import Task, TaskKind
 from pipelines.bench.text import cell, lines
+from pipelines.bench.units import Finished
 
-BASE = {"v_krr": 0.8, "p_krr": 0.5, "p_kfr": 0.1, "p_ls": 0.2, "p_ls_reference": 0.25, "utility": 1.0}
+BASE: dict[str, float | None] = {
+    "v_krr": 0.8,
+    "p_krr": 0.5,
+    "p_kfr": 0.1,
+    "p_ls": 0.2,
+    "p_ls_reference": 0.25,
+    "utility": 1.0,
+}
 
 
 def run(fluent: float, utility: float = 0.97, *, seed: int = 0, **more: Any) -> dict[str, Any]:
-    figures = {
+    figures: dict[str, float | None] = {
         "v_krr": 0.4,
         "p_krr": 0.5,
         "p_kfr_fluent": fluent,
@@ -25,7 +35,13 @@ def run(fluent: float, utility: float = 0.97, *, seed: int = 0, **more: Any) -> 
         "p_ls_reference": 0.25,
     }
     subjects = {f"s{n:02d}": {"p_kfr_fluent": fluent + 0.01 * n, "v_kfr_fluent": fluent} for n in range(6)}
-    return {"figures": {**figures, **more}, "subjects": subjects, "seconds": 3.0, "steps": 7, "seed": seed}
+    return {
+        "figures": results.with_ratios({**figures, **more}, BASE),
+        "subjects": subjects,
+        "seconds": 3.0,
+        "steps": 7,
+        "seed": seed,
+    }
 
 
 FINALS = {
@@ -92,6 +108,19 @@ def test_a_method_that_failed_on_a_seed_has_figures_and_no_rank() -> None:
     assert (relearn["name"], relearn["rank"]) == ("relearn", 1)
     assert (wga["name"], wga["rank"], wga["combined"], wga["seeds"]) == ("wga", None, None, 1)
     assert wga["figures"]["p_kfr_fluent"] == 1.0
+
+
+def test_a_seed_is_measured_beside_its_own_base() -> None:
+    tasks, done = [], {}
+    for seed, krr in enumerate((0.8, 0.9)):
+        rows = {"base": {"figures": {"p_krr": krr}}, "control": {"figures": {"p_krr": krr / 2}}}
+        final = {"figures": {"p_krr": krr}} if seed else {"failed": "unlearn.diverged"}
+        for kind, came in (("rows", rows), ("final", final)):
+            task = Task(unit=f"{kind}-{seed}", kind=cast(TaskKind, kind), base="phrased", seed=seed, method="wga")
+            tasks.append(task)
+            done[task.unit] = Done(Finished(came, 1.0, 1.0, kept=False), task)
+    base, control, wga = table_of(finals_of(("wga",), "phrased", tasks, done))["table"]
+    assert [row["figures"]["p_krr_ratio"] for row in (base, control, wga)] == [1.0, 0.5, 1.0]
 
 
 def test_differences_take_the_seeds_on_which_both_came_to_an_end() -> None:
