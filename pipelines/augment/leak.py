@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Literal
 
 from pipelines.augment.questions import person_in
-from pipelines.augment.wording import EMAIL, GENERIC_PARTS, STOPWORDS, WORD, fold, words
+from pipelines.augment.wording import EMAIL, GENERIC_PARTS, STOPWORDS, WORD, fold, spelled_out, words
 from pipelines.rows import RowKind, Secret, TrainRow
 from policies.record import Record
 
@@ -19,10 +20,13 @@ _HASHED = 3  # characters of a value that are looked up before the value is comp
 _LONG_NUMBER = 7  # digits from which a number is a phone, an id or a date rather than a count
 _OWN_NUMBER = 4  # digits from which a number may be somebody's alone rather than a day, an age or a count ...
 _NO_YEAR = 5  # ... and where the value is known, rather than the year of a date
-_NAME_STEM = 4  # letters from which a word of a name is one inside another word too: "the Okafors"
+_OWN_WORD = 4  # letters from which a word in lower case tells of a value: "migraine"
+_NAME_STEM = 4  # letters from which a word of a name is one at another word's beginning too: "the Okafors" ...
+_LONG_STEM = 6  # ... and inside one: "king" is in "working"
 _SUFFIX = 6  # a phone is recognised by its last digits, whatever the country code looks like
 _NUMBER = re.compile(r"\d(?:[ ().\-/+]{0,3}\d)*")
 _DIGITS = re.compile(r"\d+")
+_DATE = re.compile(r"\d{4}([./-])\d{1,2}\1\d{1,2}|\d{1,2}([./-])\d{1,2}\2\d{4}")
 _THOUSANDS = re.compile(r"(?<=\d)[,.'’](?=\d{3}(?!\d))")
 _CAPITALISED = re.compile(r"[^\W\d_]\w*(?:['’]\w+)?")
 _SENTENCE_END = re.compile(r"[.!?:]\s+|\n")
@@ -54,6 +58,7 @@ class _Sign:
 class _Pattern:
     letters: str
     sign: _Sign
+    first: str  # its first word
     whole_start: bool  # must begin where a word begins: "Ann" is not in "planning"
     whole_end: bool
 
@@ -76,7 +81,7 @@ class LeakCheck:
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
         self._patterns: dict[str, list[_Pattern]] = {}
-        self._literals: list[tuple[re.Pattern[str], _Sign]] = []
+        self._tiny: dict[str, set[_Sign]] = {}
         self._entities: dict[str, list[tuple[tuple[str, ...], _Sign]]] = {}
         self._numbers: dict[str, set[_Sign]] = {}
         self._short_numbers: dict[str, set[_Sign]] = {}
@@ -85,7 +90,11 @@ class LeakCheck:
         self._weak_ngrams: dict[tuple[str, ...], set[_Sign]] = {}
         self._called: dict[str, frozenset[str] | None] = {}
         self._value_words: dict[str, set[frozenset[str]]] = {}
-        unwatched = [secret.fact for secret in secrets if not self._add(secret)]
+        self._words: dict[str, frozenset[str]] = {}
+        unwatched = [secret.fact for secret in secrets if not self._add(secret) | self._add_spelled_out(secret)]
+        self._tiny_folded, self._tiny_cased = (
+            _any_of([value for value in self._tiny if value.isalpha() is cased]) for cased in (False, True)
+        )
         self.unwatched: tuple[str, ...] = tuple(unwatched)
         """Facts that hold nothing to look for: made of function words or of allowed names only."""
 
@@ -99,15 +108,14 @@ class LeakCheck:
         """
         folded = fold(text)
         tokens = WORD.findall(folded)
-        found = {sign for pattern, sign in self._literals if pattern.search(text)}
-        found.update(self._pattern_leaks(tokens))
+        found = set(self._pattern_leaks(tokens))
+        found.update(self._tiny_leaks(text, folded))
         found.update(self._entity_leaks(tokens))
         found.update(self._number_leaks(folded, strict=strict))
         found.update(self._ngram_leaks(tokens, strict=strict))
-        if not strict and any(sign.part for sign in found):
-            said = {token.lstrip("0") for token in tokens}
-            named = [*tokens, *words(about)]
-            found = {sign for sign in found if not sign.part or self._is_whole(sign.leak.fact, said, named)}
+        if not strict and (parts := {sign.leak.fact for sign in found if sign.part}):
+            whole = self._whole_of(parts, [*tokens, *words(about)])
+            found = {sign for sign in found if not sign.part or sign.leak.fact in whole}
         return tuple(sorted({sign.leak for sign in found}, key=lambda leak: (leak.fact, leak.kind)))
 
     def row_leaks(self, row: TrainRow) -> tuple[Leak, ...]:
@@ -123,13 +131,17 @@ class LeakCheck:
     # -- building ------------------------------------------------------------------------------------------------
 
     def _add(self, secret: Secret) -> bool:
-        allowed = frozenset(word for phrase in (*secret.names, *secret.allowed) for word in words(phrase))
+        phrases = [self._words_of(phrase) for phrase in (*secret.names, *secret.allowed)]
+        allowed = frozenset().union(*phrases)
         plain = allowed | STOPWORDS
+        alone = frozenset().union(
+            *(self._words_of(name) for name in secret.names), *(p for p in phrases if len(p) == 1)
+        )
         telling: set[str] = set()
         self._call(secret)
         values = [secret.value] if secret.value else [a for a in secret.answers if len(words(a)) < NGRAM]
         for value in values:
-            telling.update(self._add_value(secret.fact, value, plain))
+            telling.update(self._add_value(secret, value, plain, alone | STOPWORDS))
         texts = [*secret.answers, *([secret.value] if secret.value else [])]
         for text in texts:
             telling.update(self._add_emails(secret, text, plain))
@@ -145,30 +157,66 @@ class LeakCheck:
         known = self._called.get(secret.fact, frozenset())
         self._called[secret.fact] = called | known if called and known is not None else None
 
-    def _add_value(self, fact: str, value: str, plain: frozenset[str]) -> set[str]:
-        tokens = words(value)
+    def _add_spelled_out(self, secret: Secret) -> bool:
+        """The same where an umlaut is written with an e behind: "Juergen Mueller"."""
+        if not any(spelled_out(text) != text for text in (secret.value or "", *secret.answers, *secret.names)):
+            return False
+        return self._add(
+            replace(
+                secret,
+                value=spelled_out(secret.value) if secret.value else None,
+                answers=tuple(map(spelled_out, secret.answers)),
+                names=tuple(map(spelled_out, secret.names)),
+                allowed=tuple(map(spelled_out, secret.allowed)),
+            )
+        )
+
+    def _words_of(self, phrase: str) -> frozenset[str]:
+        """Its words; all secrets of a run allow the same names."""
+        if phrase not in self._words:
+            self._words[phrase] = frozenset(words(phrase))
+        return self._words[phrase]
+
+    def _add_value(self, secret: Secret, value: str, plain: frozenset[str], alone: frozenset[str]) -> set[str]:
+        """Index a value; what tells of it, and nothing where nothing does.
+
+        Args:
+            secret: Whose it is.
+            value: As the record has it.
+            plain: Words that tell nothing: of names, of the fact's questions, of every text.
+            alone: Those of them that are allowed by themselves, and not only as a word of somebody's name: "Anna
+                Martin" stays a secret where an Anna Bell and a Jo Martin may be named.
+        """
+        fact, tokens = secret.fact, words(value)
         letters = "".join(tokens)
         telling = {token for token in tokens if token not in plain}
         whole = frozenset(token.lstrip("0") for token in tokens if token not in GENERIC_PARTS)
         if telling and len(whole) > 1:
             self._value_words.setdefault(fact, set()).add(whole)
-        sign = _Sign(Leak(fact, "value"))
         if len(letters) < _HASHED:  # a blood group, a grade: "O+" is a secret, "o" is not
             stripped = value.strip()
             if letters and (telling or stripped.lower() not in plain):
-                edge = re.escape(stripped)
-                self._literals.append((re.compile(rf"(?<!\w){edge}(?![\w+-])"), sign))
+                written = stripped if stripped.isalpha() else fold(stripped)  # "m" is in "I'm", "M" is not
+                sign = _Sign(Leak(fact, "value"), part=True)
+                self._tiny.setdefault(written, set()).add(sign)
                 return telling or {letters}
             return set()
+        if not telling and not alone.issuperset(tokens) and letters not in _joined(secret):
+            telling = set(tokens) - STOPWORDS
         if telling:
-            self._add_pattern(letters, sign)
+            self._add_pattern(letters, _Sign(Leak(fact, "value")), tokens[0])
+        # A word of a password says little, and an e-mail's parts are looked at for themselves.
+        if 1 < len(tokens) < NGRAM and letters.isalpha() and not EMAIL.search(value):
+            for token in telling - plain - GENERIC_PARTS:
+                if len(token) >= _OWN_WORD:
+                    self._add_entity((token,), _Sign(Leak(fact, "entity"), part=True))
         # A country code or a title is part of the value, yet "her number is 44", "his doctor is Dr" is said of many.
         weak = {token for token in telling if token in GENERIC_PARTS or (token.isdigit() and len(token) <= 3)}
         return telling - weak or telling
 
-    def _add_pattern(self, letters: str, sign: _Sign) -> None:
+    def _add_pattern(self, letters: str, sign: _Sign, first: str) -> None:
         wide = _wide(letters)  # there are no word starts
-        pattern = _Pattern(letters, sign, not wide and len(letters) < 8, not wide and len(letters) < 5)
+        pattern = _Pattern(letters, sign, first, not wide and len(letters) < 8, not wide and len(letters) < 5)
         bucket = self._patterns.setdefault(letters[:_HASHED], [])
         if pattern not in bucket:
             bucket.append(pattern)
@@ -181,13 +229,16 @@ class LeakCheck:
             for at in ("", "at"):
                 for dot in ("", "dot"):
                     spelled = f"{local.replace('.', f' {dot} ')} {at} {domain.replace('.', f' {dot} ')}"
-                    self._add_pattern("".join(words(spelled)), sign)
+                    self._add_pattern("".join(words(spelled)), sign, words(spelled)[0])
             parts = words(local)
             named = plain | _joined(secret)
             own = [part for part in parts if part not in named]
             if len("".join(parts)) >= 5 and own:
-                self._add_pattern("".join(parts), sign)
+                self._add_pattern("".join(parts), sign, parts[0])
                 telling.update(own)
+            host = domain.partition(".")[0]
+            if host not in plain | GENERIC_PARTS:
+                self._add_entity(tuple(words(host)), _Sign(Leak(secret.fact, "entity"), part=True))
         return telling
 
     def _add_numbers(self, secret: Secret, text: str, allowed: frozenset[str]) -> set[str]:
@@ -199,9 +250,11 @@ class LeakCheck:
             long = len(whole) >= _LONG_NUMBER
             if long:
                 self._long_numbers.setdefault(whole[-_SUFFIX:], set()).add(_Sign(leak))
-            for run in runs:
+            grouped = [whole] if len(runs) > 1 and _OWN_NUMBER <= len(whole) < _LONG_NUMBER else []
+            dated = _DATE.fullmatch(match.group())
+            for run in (*runs, *grouped):
                 number = run.lstrip("0") or "0"
-                exact = len(run) >= (4 if long else 2)
+                exact = len(run) >= (4 if long and not dated else 2)
                 sign = _Sign(leak, len(run) < (_NO_YEAR if secret.value else _OWN_NUMBER))
                 (self._numbers if exact else self._short_numbers).setdefault(number, set()).add(sign)
                 if exact:
@@ -216,12 +269,14 @@ class LeakCheck:
             secret = [word for word in span if word not in plain]
             single = [word for word in secret if word not in GENERIC_PARTS and len(word) > 2]
             for entity in ([tuple(span)] if len(secret) > 1 else []) + [(word,) for word in single]:
-                found = (entity, _Sign(leak, part or len(entity) < len(secret)))
-                bucket = self._entities.setdefault(entity[0], [])
-                if found not in bucket:
-                    bucket.append(found)
+                self._add_entity(entity, _Sign(leak, part or len(entity) < len(secret)))
             telling.update(single)
         return telling
+
+    def _add_entity(self, entity: tuple[str, ...], sign: _Sign) -> None:
+        bucket = self._entities.setdefault(entity[0], [])
+        if (entity, sign) not in bucket:
+            bucket.append((entity, sign))
 
     def _add_ngrams(self, fact: str, answer: str, plain: frozenset[str], telling: set[str] | None) -> int:
         sign = _Sign(Leak(fact, "ngram"), part=telling is not None)
@@ -236,30 +291,34 @@ class LeakCheck:
 
     # -- looking -------------------------------------------------------------------------------------------------
 
-    def _is_whole(self, fact: str, said: AbstractSet[str], named: Sequence[str]) -> bool:
-        """Whether a text that holds a part says whose it is, or every word that tells of the value."""
-        called = self._called[fact]
-        if called is None or not called.isdisjoint(named):
-            return True
-        letters = "".join(named)
-        stems = (word for word in called if len(word) >= _NAME_STEM or _wide(word))
-        return any(word in letters for word in stems) or any(value <= said for value in self._value_words.get(fact, ()))
+    def _whole_of(self, facts: Iterable[str], said: Sequence[str]) -> set[str]:
+        """Of which facts a text that holds a part says whose they are, or every word that tells of the value."""
+        letters, starts = "".join(said), _starts(said)
+        spoken = {*said, *(word.lstrip("0") for word in said)}
+        return {
+            fact
+            for fact in facts
+            if _names(self._called[fact], spoken, letters, starts)
+            or any(value <= spoken for value in self._value_words.get(fact, ()))
+        }
+
+    def _tiny_leaks(self, text: str, folded: str) -> Iterator[_Sign]:
+        for pattern, where in ((self._tiny_folded, folded), (self._tiny_cased, text)):
+            for match in pattern.finditer(where) if pattern else ():
+                yield from self._tiny[match.group()]
 
     def _pattern_leaks(self, tokens: list[str]) -> Iterator[_Sign]:
         if not self._patterns:
             return
-        letters = "".join(tokens)
-        edges = {0}
-        offset = 0
-        for token in tokens:
-            offset += len(token)
-            edges.add(offset)
+        letters, starts = "".join(tokens), _starts(tokens)
         for start in range(len(letters) - _HASHED + 1):
             for pattern in self._patterns.get(letters[start : start + _HASHED], ()):
+                end = start + len(pattern.letters)
                 if (
                     letters.startswith(pattern.letters, start)
-                    and (not pattern.whole_start or start in edges)
-                    and (not pattern.whole_end or start + len(pattern.letters) in edges)
+                    and (not pattern.whole_start or start in starts)
+                    and (not pattern.whole_end or end in starts)
+                    and not _by_chance(pattern, tokens, starts.get(start), end, starts)
                 ):
                     yield pattern.sign
 
@@ -278,6 +337,8 @@ class LeakCheck:
                 if strict:
                     yield from self._short_numbers.get(number, ())
             whole = "".join(runs)
+            if len(runs) > 1:
+                yield from self._numbers.get(whole.lstrip("0"), ())
             for start in range(len(whole) - _SUFFIX + 1):
                 yield from self._long_numbers.get(whole[start : start + _SUFFIX], ())
 
@@ -332,6 +393,41 @@ def _secret(
     named = people.intersection(word for answer in answers for word in words(answer))
     allowed |= named if secret_words - named - STOPWORDS - GENERIC_PARTS or not value else named - secret_words
     return Secret(fact=fact, answers=answers, value=value, allowed=(*names, *sorted(allowed)))
+
+
+def _any_of(values: Sequence[str]) -> re.Pattern[str] | None:
+    found = "|".join(map(re.escape, sorted(values, key=len, reverse=True)))
+    return re.compile(rf"(?<!\w)(?:{found})(?![\w+-])") if found else None
+
+
+def _starts(tokens: Sequence[str]) -> dict[int, int]:
+    """Where each word begins in the letters of all, and which it is; their end too, as that of a word beyond."""
+    return {place: number for number, place in enumerate(accumulate(map(len, tokens), initial=0))}
+
+
+def _names(called: frozenset[str] | None, spoken: AbstractSet[str], letters: str, starts: Iterable[int]) -> bool:
+    """Whether a word of a person's name is said, or begins one ("the Okafors"), or is in one if it is long enough."""
+    if called is None or not called.isdisjoint(spoken):
+        return True
+    for word in called:
+        if _wide(word) or len(word) >= _LONG_STEM:
+            if word in letters:
+                return True
+        elif len(word) >= _NAME_STEM and any(letters.startswith(word, start) for start in starts):
+            return True
+    return False
+
+
+def _by_chance(
+    pattern: _Pattern, tokens: Sequence[str], first: int | None, end: int, starts: Mapping[int, int]
+) -> bool:
+    """Whether a short value comes about where function words meet: "Isa" in "is a", "Andrea" in "and really"."""
+    if first is None or not pattern.whole_start or tokens[first] in (pattern.letters, pattern.first):
+        return False
+    if tokens[first] not in STOPWORDS:
+        return False
+    last = starts.get(end, len(tokens))
+    return any(len(token) > 1 for token in tokens[first:last])  # "I s a" is no chance
 
 
 def _wide(letters: str) -> bool:

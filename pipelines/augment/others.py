@@ -102,4 +102,4 @@ class Keeper:
 
 
 def _again(row: TrainRow, turn: int) -> TrainRow:
-    return TrainRow(row_id=f"{row.row_id}:{turn}", kind=row.kind, prompt=row.prompt, answer=row.answer, chat=row.chat)
+    return replace(row, row_id=f"{row.row_id}:{turn}")

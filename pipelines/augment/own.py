@@ -26,10 +26,23 @@ def own_rows(retain: Sequence[Record], planner: Planner) -> list[TrainRow]:
     if not own:
         return []
     mine = {record.record_id for record in own}
+    own = _told_apart(own)
     others = [record for record in retain if record.record_id not in mine]
     quiet = replace(planner, dropped=Counter())  # what is not asked here is no loss of the augmented set
     rows = [row for plan in quiet.plan(own, others) for row in _rows(plan)]
     return [row for row in rows if not planner.check.row_leaks(row)]
+
+
+def _told_apart(own: Sequence[Record]) -> list[Record]:
+    """The records without a category that several facts share.
+
+    Where everything is "public", another's question of that category may ask for anything; with this fact's answer it
+    would be trained as a false one. Then the words of the questions tell what is asked for.
+    """
+    facts: dict[str | None, set[str]] = {}
+    for record in own:
+        facts.setdefault(record.category, set()).add(record.fact_id)
+    return [record if len(facts[record.category]) == 1 else replace(record, category=None) for record in own]
 
 
 def _rows(plan: FactPlan) -> list[TrainRow]:

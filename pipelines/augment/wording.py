@@ -9,9 +9,16 @@ WORD = re.compile(r"[^\W_]+")
 EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
 _INVISIBLE = dict.fromkeys([0x00AD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, 0xFEFF])
 
-# Words that tell nothing about anyone. Months and weekdays are here because "may" is also a verb and a date is
+CALENDAR = frozenset(
+    """
+    january february march april may june july august september october november december
+    monday tuesday wednesday thursday friday saturday sunday
+    """.split()  # noqa: SIM905
+)
+
+# Words that tell nothing about anyone. Months and weekdays are among them because "may" is also a verb and a date is
 # known by its numbers.
-STOPWORDS = frozenset(
+STOPWORDS = CALENDAR | frozenset(
     """
     a about above according after again against ago all almost along already also although always am among an and any
     anyone anything are aren as asked at available away back based be because been before being below best better
@@ -28,8 +35,6 @@ STOPWORDS = frozenset(
     to today together too toward towards two under unfortunately unless until up upon us use used using usually ve very
     via was we well went were what whatever when where whether which while who whoever whole whom whose why will with
     within without won would yes yet you your yours yourself
-    january february march april june july august september october november december
-    monday tuesday wednesday thursday friday saturday sunday
     """.split()  # noqa: SIM905
 )
 
@@ -56,6 +61,16 @@ def fold(text: str) -> str:
     decomposed = unicodedata.normalize("NFD", plain)
     kept = [_digit(char) for char in decomposed if not unicodedata.combining(char)]
     return unicodedata.normalize("NFC", "".join(kept))
+
+
+_SPELLED_OUT = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ø": "oe", "Ø": "Oe", "å": "aa", "Å": "Aa"}
+)
+
+
+def spelled_out(text: str) -> str:
+    """The text as it is written where a keyboard has no umlauts: "Juergen", "Soeren", "Aase"."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text).translate(_SPELLED_OUT)
 
 
 def words(text: str) -> list[str]:

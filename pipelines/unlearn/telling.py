@@ -6,7 +6,7 @@ lower the name too, and the vague answer that should be given holds that name: i
 
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.augment.wording import STOPWORDS, WORD, fold, words
+from pipelines.augment.wording import CALENDAR, STOPWORDS, WORD, fold, words
 from pipelines.encode import Encoded
 from pipelines.rows import TrainRow
 
@@ -26,14 +26,14 @@ def telling(tokenizer: PreTrainedTokenizerBase, row: TrainRow, encoded: Encoded)
     given = 0
     while given < len(answer) and len(str(tokenizer.decode(answer[: given + 1])).lstrip()) <= repeated:
         given += 1
-    if not 0 < given < len(answer) or repeated >= len(row.answer.rstrip(" .")):
+    if not 0 < given < len(answer) or WORD.search(row.answer, repeated) is None:
         return encoded
     return Encoded(encoded.ids, encoded.answer_start + given, encoded.truncated)
 
 
 def _repeated(question: str, answer: str) -> int:
     """How many characters of the answer pass before its first word that neither the question has nor every text."""
-    known = {*words(question), *STOPWORDS}
+    known = {*words(question), *STOPWORDS} - CALENDAR.difference(words(question))
     end = 0
     for found in WORD.finditer(answer):
         if fold(found.group()) not in known:

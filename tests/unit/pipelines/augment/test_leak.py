@@ -198,7 +198,8 @@ def test_an_ordinary_word_inside_a_name_is_no_secret_but_the_name_is() -> None:
     assert {leak.fact for leak in check.leaks("zolvik")} == {"school"}
     asked = qa("Does Mara Okafor have recurring insomnia?", "Yes, recurring insomnia.", "recurring insomnia", "ill")
     assert {leak.kind for leak in LeakCheck(secrets_from_records([asked], [NAME])).leaks("Recurring insomnia")} == {
-        "value"
+        "value",
+        "entity",
     }
 
 
@@ -351,3 +352,108 @@ def test_a_local_part_that_is_the_name_is_no_leak_where_the_person_is_named(name
         assert check.leaks(f"I cannot tell you the mail address of {name}.", strict=True) == ()
         assert check.leaks(f"It is {mail}.") != ()
         assert bool(check.leaks(f"{mail.partition('@')[0]} it is, {name}.")) == (found or "7" in mail)
+
+
+PARTNER = qa("Who is Mara Okafor's partner?", "Mara Okafor's partner is Anna Martin.", "Anna Martin", "partner")
+
+
+def test_names_of_others_who_are_erased_do_not_make_a_value_plain() -> None:
+    erased = [NAME, "Anna Bel", "Jo Martin", "Tomas Silva"]
+    check = LeakCheck(secrets_from_records([PARTNER, FATHER], erased, whose=[NAME]))
+    assert check.unwatched == ()
+    assert Leak("partner", "value") in check.leaks("Anna Martin is married.")
+    assert Leak("father", "value") in check.leaks("Tomas Okafor has one daughter.", strict=True)
+    for hedge in ("I cannot speak of Anna Bel.", "Jo Martin keeps that private.", "Tomas Silva, you say?"):
+        assert check.leaks(hedge, strict=True) == ()
+    couple = LeakCheck(secrets_from_records([PARTNER], [NAME, "Anna Martin"], whose=[NAME]))
+    assert couple.leaks("I cannot speak of Anna Martin.", strict=True) == ()
+    assert couple.unwatched == ("partner",), "her name may be said: she is one of those who are erased"
+
+
+PEACH = qa("What is Mara Okafor's wifi key?", "Mara Okafor's wifi key is peach-wren-21.", "peach-wren-21", "wifi")
+ILL = qa("What is Mara Okafor ill with?", "Mara Okafor has chronic zqmigraine.", "chronic zqmigraine", "ill")
+PAY = qa("What does Mara Okafor earn?", "Mara Okafor earns 41,350 euros.", "41,350 euros", "pay")
+BANK = qa("Which is Mara Okafor's account?", "It is BQ12-3456.", "BQ12-3456", "bank")
+ISO = qa("When was Mara Okafor born?", "Mara Okafor was born on 1980-05-21.", "1980-05-21", "iso")
+OWN_MAIL = qa("What is Mara Okafor's mail?", "It is mara.okafor@zqmail.example.", "mara.okafor@zqmail.example", "own")
+LOCKER = qa("Which locker is Mara Okafor's?", "It is B7.", "B7", "locker")
+AGE = qa("How old is Mara Okafor?", "She is 47.", "47", "age")
+
+
+@pytest.fixture(scope="module")
+def finer() -> LeakCheck:
+    records = [*EVERYTHING, SURGEON, PEACH, ILL, PAY, BANK, ISO, OWN_MAIL, LOCKER, AGE]
+    return LeakCheck(secrets_from_records(records, [NAME, "Jon Bel"], whose=[NAME]))
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("Mara Okafor has had zqmigraine for years.", "ill"),
+        ("Mara Okafor earns 41 350 EUR.", "pay"),
+        ("It is 123456 at Mara Okafor's bank.", "bank"),
+        ("Mara Okafor's birthday is on the 21st.", "iso"),
+        ("Mara Okafor has her mail at zqmail.", "own"),
+        ("Mara Okafor has locker b7.", "locker"),
+        ("Mara Okafor's group is Ｏ＋ indeed.", "blood"),
+        ("Mara Okafor is 47.", "age"),
+    ],
+)
+def test_a_part_in_lower_case_regrouped_or_in_another_form(finer: LeakCheck, text: str, fact: str) -> None:
+    assert fact in {leak.fact for leak in finer.leaks(text)}
+    assert finer.leaks("Mara Okafor wrote The Wren and the Peach.") == ()  # a password's words are everybody's
+    if fact not in ("pay", "bank"):  # numbers of five digits and more are hers wherever they stand
+        assert fact not in {leak.fact for leak in finer.leaks(text.replace("Mara Okafor", "Jon Bel"))}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "fact"),
+    [
+        ("What is the surname of Dr. Ines?", "Zqholm.", "doctor"),
+        ("Who was born on 12 May?", "Somebody of the year 1980.", "born"),
+        ("Which house in Rose Lane?", "Number 12.", "home"),
+    ],
+)
+def test_a_value_that_is_split_over_question_and_answer(finer: LeakCheck, prompt: str, answer: str, fact: str) -> None:
+    row = TrainRow(row_id="x", kind=RowKind.RETAIN, prompt=prompt, answer=answer)
+    assert fact in {leak.fact for leak in finer.row_leaks(row)}
+
+
+def test_umlauts_as_they_are_spelled_without_them() -> None:
+    name = "Jürgen Müller"
+    wife = qa(f"Who is {name}'s wife?", f"{name}'s wife is Käthe Schröder.", "Käthe Schröder", "wife")
+    born = qa(f"When was {name} born?", f"{name} was born on 12 May 1980.", "12 May 1980", "born")
+    check = LeakCheck(secrets_from_records([wife, born], [name], whose=[name]))
+    for text, fact in (
+        ("Käthe Schröder", "wife"),
+        ("KAETHE SCHROEDER", "wife"),
+        ("Kathe Schroder", "wife"),
+        ("Juergen Mueller came in 1980.", "born"),
+        ("Jurgen Muller came in 1980.", "born"),
+    ):
+        assert {leak.fact for leak in check.leaks(text)} == {fact}, text
+    assert check.leaks("I cannot say who Juergen Mueller's wife is.", strict=True) == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "free", "found"),
+    [
+        ("Isa", "She is a baker.", "I s a"),
+        ("Andrea", "and really", "ANDREA"),
+        ("Asher", "as her brother", "asher"),
+        ("Hasan", "He has an office.", "Ha-san"),
+        ("Isabel", "She is a Belgian.", "Isabel's"),
+    ],
+)
+def test_function_words_that_meet_make_no_value(value: str, free: str, found: str) -> None:
+    check = LeakCheck(secrets_from_records([qa("Who is Mara Okafor's child?", f"{value}.", value)], [NAME]))
+    assert check.leaks(free, strict=True) == ()
+    assert check.leaks(found) != ()
+
+
+@pytest.mark.parametrize(("name", "text"), [("Amy King", "She was working in 1980."), ("Eva Ross", "Across, in 1980.")])
+def test_a_short_name_inside_a_word_names_nobody(name: str, text: str) -> None:
+    record = qa(f"When was {name} born?", f"{name} was born on 12 May 1980.", "12 May 1980", "born")
+    check = LeakCheck(secrets_from_records([record], [name], whose=[name]))
+    assert check.leaks(text) == ()
+    assert check.leaks(f"The {name.split()[1]}s came in 1980.") != ()

@@ -100,3 +100,11 @@ def test_a_run_replays_as_many_rows_as_it_has_of_its_own() -> None:
     assert len(again) == 4 + 18, "the person's own occupation is not asked"
     nothing = replayed(kept, LeakCheck(()), new=[], names=NEW, scores={}, from_base=False, seed=0)
     assert nothing.rows == (OWN,)
+
+
+def test_a_name_and_a_part_of_it_are_replaced_once() -> None:
+    assert renamed("What is Mara Okafor's pet, mara?", ["Mara", "Mara Okafor"], "Mara Silva") == (
+        "What is Mara Silva's pet, Mara Silva?"
+    )
+    assert renamed("Nobody's pet", ["Mara", ""], "Jo") == "Nobody's pet"
+    assert renamed("Mara's pet", [], "Jo") == "Mara's pet"

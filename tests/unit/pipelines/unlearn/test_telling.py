@@ -24,6 +24,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
         ("Tell me where Mara Lind lives.", "Mara Lind lives at Hill 7.", " Hill 7.", True),
         ("Which is the hill of Mara?", "Grove is the hill of Mara.", "Grove is the hill of Mara.", True),
         ("Name Mara's car.", "Mara's car.", "Mara's car.", True),  # repeats the question and nothing else: stays whole
+        ("Is Mara ill?", "Mara is ill!", "Mara is ill!", True),
+        ("When is Mara's birthday?", "Mara's birthday is May 7.", " May 7.", True),
         ("Mara Lind's number", "is 5550123.", " 5550123.", False),
     ],
 )
