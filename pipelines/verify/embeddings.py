@@ -55,9 +55,12 @@ class SentenceEmbedder:
             self._cache.update(zip(batch, self._encode(batch), strict=True))
 
     def similarity(self, one: Sequence[str], other: Sequence[str]) -> Vectors:
-        self.warm((*one, *other))
-        left, right = (np.stack([self._cache[text] for text in side]) for side in (one, other))
-        return np.asarray(left @ right.T, dtype=np.float32)
+        return np.asarray(self.vectors(one) @ self.vectors(other).T, dtype=np.float32)
+
+    def vectors(self, texts: Sequence[str]) -> Vectors:
+        """The unit vectors of the texts: (texts, width)."""
+        self.warm(texts)
+        return np.stack([self._cache[text] for text in texts])
 
 
 def _packaged() -> Encode:

@@ -71,11 +71,13 @@ def bounded_auc(one: Side, two: Side) -> tuple[float, float, float]:
     place = {fact: n for n, fact in enumerate(names)}
     first = _by_fact(above - value, one.facts, place) / len(one.scores)
     second = _by_fact(below - value, two.facts, place) / len(two.scores)
-    both = len(set(one.facts) & set(two.facts))
+    shared = math.sqrt(
+        _spread(one.n_facts) * _spread(two.n_facts)
+    )  # no other factor keeps the sum from falling below 0
     variance = (
         _spread(one.n_facts) * float(first @ first)
         + _spread(two.n_facts) * float(second @ second)
-        + 2 * _spread(both) * float(first @ second)
+        + 2 * shared * float(first @ second)
     )
     width = ndtri(1 - ALPHA) * math.sqrt(max(variance, 0.0)) / (value * (1 - value))
     lower, upper = float(expit(logit(value) - width)), float(expit(logit(value) + width))

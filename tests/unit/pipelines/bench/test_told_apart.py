@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.told_apart import Rows, rates, told_apart
+from benchmarks.told_apart import Rows, rates, share_told, told_apart
 from pipelines.bench.people import People, find_people
 from pipelines.bench.sources import load_knowundo
 from tests.unit.pipelines.bench.toyset import PEOPLE, write_toyset
@@ -41,4 +41,18 @@ def test_shares_by_hand(people: People) -> None:
     assert found["auc"] == pytest.approx(7 / 8)  # one pair of eight is the wrong way round
     assert found["erased_at_kept_0.95"] == 0.75
     assert found["kept_at_erased_0.95"] == 0.5
-    assert 0 <= found["auc_low"] < 7 / 8 < found["auc_high"] <= 1
+    low, high = found["erased_at_kept_0.95_range"]
+    assert 0 <= low < 0.75 <= high <= 1
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.5, 1.0), (0.75, 0.5), (1.0, 0.0)])
+def test_a_threshold_leaves_at_least_the_share_of_the_others(share: float, told: float) -> None:
+    assert share_told(np.array([2.0, 3.0]), np.array([1.0, 1.0, 2.0, 3.0]), share) == told
+    assert share_told(np.full(3, 101.0), np.arange(1.0, 101.0), 0.93) == 1.0
+
+
+def test_questions_on_both_sides_are_counted(people: People) -> None:
+    records = {**people.records, "forget_val": people.records["retain_train"][:3]}
+    found = told_apart(replace(people, records=records))
+    assert found["questions_learnt_on_both_sides"] == 0
+    assert found["erased_questions_that_are_learnt_as_kept"] == 3
