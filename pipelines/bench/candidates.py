@@ -1,7 +1,7 @@
 """Who takes part, with which learning rates and steps, and what each trial of the search may choose.
 
-Everything here was fixed before any run (docs/benchmark.md). Every method gets the same number of trials on the same
-grid around its own centre; the quick run takes the centre as it stands.
+docs/benchmark.md tells what changed after a run. Every method gets the same number of trials on the same grid around
+its own centre; the quick run takes the centre as it stands.
 """
 
 from dataclasses import dataclass, field
@@ -115,5 +115,9 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "learning rate x 2": ("relearn_npo", {"rate": 2.0}),
     "steps x 0.5": ("relearn_npo", {"passes": 0.5}),
     "steps x 2": ("relearn_npo", {"passes": 2.0}),
+    "npo: the centre": ("npo", {}),
+    "npo: ReLearn's kept rows": ("npo", {"kept": "augmented"}),
+    "npo: ReLearn's kept rows, KL to the base": ("npo", {"kept": "augmented", "retain_loss": "kl"}),
 }
-"""One factor at a time, from the centre of ``relearn_npo``, on the validation slice."""
+"""One factor at a time on the validation slice: from the centre of ``relearn_npo``, and what ReLearn's kept rows are
+worth to a method that has them as they stand."""

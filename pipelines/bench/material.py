@@ -68,6 +68,10 @@ class Material:
         mine = [row for row in self.rows if row.kind in wanted]
         return [*mine, *(self.kept if RowKind.RETAIN in row_kinds(name) else ())]
 
+    def keeping_augmented(self) -> "Material":
+        """The same where every method keeps what ReLearn keeps: kept questions in other words too."""
+        return replace(self, kept=tuple(row for row in self.rows if row.kind is RowKind.RETAIN))
+
     def benign(self) -> tuple[TrainRow, ...]:
         """Rows about no one, for benign fine-tuning: they exclude everybody who is erased."""
         return tuple(row for row in self.rows if row.kind is RowKind.GENERIC)

@@ -191,6 +191,8 @@ class Session:
             questions = changes.pop("neighbour_questions", None)
             if questions is not None:
                 material = material_of(material.people, self.data, self.settings, questions)
+            if changes.pop("kept", None) == "augmented":
+                material = material.keeping_augmented()
         settings = candidates.settings_of(task.method, task.seed, **changes)
         models = self._loaded(task.base, task.seed)
         where, kept = self.adapter(task.unit), task.kind == "final"

@@ -122,6 +122,13 @@ def test_methods_get_their_rows(people: People, probes: Probes) -> None:
     kept = [row for row in material.rows_for("npo") if row.kind is RowKind.RETAIN]
     assert {row.row_id for row in kept} == {f"retain:{r.record_id}" for r in people.records["retain_train"]}
     assert {row.row_id for row in kept} <= {row.row_id for row in material.rows}
+    more = material.keeping_augmented().rows_for("npo")
+    assert [row for row in more if row.kind is not RowKind.RETAIN] == [
+        row for row in material.rows_for("npo") if row.kind is not RowKind.RETAIN
+    ]
+    assert [row for row in more if row.kind is RowKind.RETAIN] == [
+        row for row in material.rows_for("relearn") if row.kind is RowKind.RETAIN
+    ]
 
 
 def test_attacks_ask_a_sample(probes: Probes) -> None:
