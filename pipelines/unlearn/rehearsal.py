@@ -166,7 +166,7 @@ class Rehearsal:
         return places
 
     def _some(self, places: Sequence[int], draw: int, what: str) -> list[int]:
-        """A batch: every place once before any comes twice, in an order that hangs on nothing but the arguments."""
+        """Batch ``draw`` of passes over all places; the order of a pass hangs on nothing but the arguments."""
         lengths = [len(self._rows.encoded[place]) for place in places]
         count = len(batches(lengths, self._settings.leak_tokens))
         passes, which = divmod(draw, count)  # the number of batches hangs on the lengths alone, not on the order

@@ -240,6 +240,7 @@ def _data(session: Session, ticket: Ticket, results: Results) -> DataPart | None
         augmented_rows=made.get("rows"),
         negative_rows=made.get("negative_rows"),
         uncovered_facts=len(made["uncovered"]) if "uncovered" in made else None,
+        unwatched_facts=len(made["unwatched"]) if "unwatched" in made else None,
         augmenter=made.get("augmenter"),
         sent_outside=made.get("sent_outside"),
         checks=checks or None,

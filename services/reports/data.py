@@ -130,6 +130,9 @@ class DataPart(Part):
     augmented_rows: int | None = Field(default=None, ge=0)
     negative_rows: int | None = Field(default=None, ge=0, description="Rows whose likelihood a loss lowers.")
     uncovered_facts: int | None = Field(default=None, ge=0)
+    unwatched_facts: int | None = Field(
+        default=None, ge=0, description="Facts without a word that tells, which no check of a row can look for."
+    )
     augmenter: Token | None = None
     sent_outside: bool | None = Field(default=None, description="Whether the secret went to an outside API.")
     checks: tuple[CheckPart, ...] | None = None

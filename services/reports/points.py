@@ -129,6 +129,7 @@ POINTS: tuple[Point, ...] = (
             Item("Augmented rows", "data.augmented_rows", _NO_RUN, "number"),
             Item("Negative rows", "data.negative_rows", _NO_RUN, "number"),
             Item("Facts left uncovered", "data.uncovered_facts", _NO_RUN, "number"),
+            Item("Facts that no leak check can watch for", "data.unwatched_facts", _NO_RUN, "number"),
             Item("Augmenter", "data.augmenter", _NO_RUN),
             Item("Secret sent to an outside API", "data.sent_outside", "not recorded", "bool"),
             Item("Data checks", "data.checks", "the augmented set was not checked", "table"),

@@ -205,6 +205,7 @@ class Bench:
             "rows": len(whole.rows),
             "stats": whole.stats(),
             "uncovered": list(whole.uncovered),
+            "unwatched": list(whole.unwatched),
             "rounds": whole.rounds,
             "dropped": whole.dropped,
             "generic_ratio": whole.generic_ratio,

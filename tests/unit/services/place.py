@@ -188,7 +188,8 @@ class FakeRunner(RunnerClient):
         (directory / "checkpoint").write_text("weights")
         progress({"done": 1, "total": 1})
         digests = dict.fromkeys(("digest", "retain_digest", "neighbour_digest", "evaluation_digest"), "d" * 64)
-        return {**digests, "forget_digest": "f" * 64, "corpus_digest": "c" * 64, "rows": 9, "uncovered": []}
+        facts = {"uncovered": [], "unwatched": ["f-7"]}
+        return {**digests, "forget_digest": "f" * 64, "corpus_digest": "c" * 64, "rows": 9, **facts}
 
     def _check(self, *_: Any) -> dict[str, Any]:
         return {"success": True, "results": [{"expectation": "no_leak", "success": True, "row_ids": []}]}

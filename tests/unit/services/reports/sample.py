@@ -248,6 +248,7 @@ def full(outcome: str = "accepted") -> ReportData:
             "augmented_rows": 1840,
             "negative_rows": 0,
             "uncovered_facts": 0,
+            "unwatched_facts": 0,
             "augmenter": "template",
             "sent_outside": False,
             "checks": (

@@ -89,6 +89,8 @@ def test_while_the_run_is_under_way_what_is_done_is_told(place: Place) -> None:
     assert {"data.augmented_digest", "data.checks", "model.settings", "method.name"} <= known
     assert {"verdict.outcome", "model.adapter_after"} <= missing(found)
     assert found["training"]["terms"]["loss"] == [2.0, 1.0]
+    values = values_of(found)
+    assert (values["data.uncovered_facts"], values["data.unwatched_facts"]) == (0, 1)
     assert {"run.augment", "run.check", "run.train"} <= {step["step"] for step in found["timeline"]}
     assert any("augmented set" in part["what"].lower() for part in found["remains"])
 
