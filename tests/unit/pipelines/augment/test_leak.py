@@ -423,7 +423,9 @@ def test_umlauts_as_they_are_spelled_without_them() -> None:
     name = "Jürgen Müller"
     wife = qa(f"Who is {name}'s wife?", f"{name}'s wife is Käthe Schröder.", "Käthe Schröder", "wife")
     born = qa(f"When was {name} born?", f"{name} was born on 12 May 1980.", "12 May 1980", "born")
-    check = LeakCheck(secrets_from_records([wife, born], [name], whose=[name]))
+    mail = qa(f"What is {name}'s mail?", "It is jurgen.muller@zq.example.", "jurgen.muller@zq.example", "mail")
+    check = LeakCheck(secrets_from_records([wife, born, mail], [name], whose=[name]))
+    assert check.leaks(f"I cannot say who {name}'s wife is.", strict=True) == ()
     for text, fact in (
         ("Käthe Schröder", "wife"),
         ("KAETHE SCHROEDER", "wife"),
