@@ -237,9 +237,8 @@ class LeakCheck:
             if len("".join(parts)) >= 5 and own:
                 self._add_pattern("".join(parts), sign, parts[0])
                 telling.update(own)
-            host = domain.partition(".")[0]
-            if host not in plain | GENERIC_PARTS:
-                self._add_entity(tuple(words(host)), _Sign(Leak(secret.fact, "entity"), part=True))
+            elif host := [word for word in words(domain.partition(".")[0]) if word not in plain | GENERIC_PARTS]:
+                self._add_entity(tuple(host), _Sign(Leak(secret.fact, "entity"), part=True))
         return telling
 
     def _add_numbers(self, secret: Secret, text: str, allowed: frozenset[str]) -> set[str]:

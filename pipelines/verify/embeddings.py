@@ -55,6 +55,7 @@ class SentenceEmbedder:
             self._cache.update(zip(batch, self._encode(batch), strict=True))
 
     def similarity(self, one: Sequence[str], other: Sequence[str]) -> Vectors:
+        self.warm((*one, *other))
         return np.asarray(self.vectors(one) @ self.vectors(other).T, dtype=np.float32)
 
     def vectors(self, texts: Sequence[str]) -> Vectors:

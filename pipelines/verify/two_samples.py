@@ -71,9 +71,8 @@ def bounded_auc(one: Side, two: Side) -> tuple[float, float, float]:
     place = {fact: n for n, fact in enumerate(names)}
     first = _by_fact(above - value, one.facts, place) / len(one.scores)
     second = _by_fact(below - value, two.facts, place) / len(two.scores)
-    shared = math.sqrt(
-        _spread(one.n_facts) * _spread(two.n_facts)
-    )  # no other factor keeps the sum from falling below 0
+    # Any greater factor lets the sum fall below 0 where few facts are on both sides.
+    shared = math.sqrt(_spread(one.n_facts) * _spread(two.n_facts))
     variance = (
         _spread(one.n_facts) * float(first @ first)
         + _spread(two.n_facts) * float(second @ second)

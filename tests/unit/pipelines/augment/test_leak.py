@@ -419,6 +419,13 @@ def test_a_value_that_is_split_over_question_and_answer(finer: LeakCheck, prompt
     assert fact in {leak.fact for leak in finer.row_leaks(row)}
 
 
+@pytest.mark.parametrize("mail", ["mara.okafor@-.example", "mara.okafor@_.example", "m@bank.example"])
+def test_a_host_without_a_word_that_tells(mail: str) -> None:
+    check = LeakCheck(secrets_from_records([qa("What is Mara Okafor's mail?", f"It is {mail}.", mail)], [NAME]))
+    assert check.leaks(f"Write to {mail}") != ()
+    assert check.leaks("I cannot tell you Mara Okafor's mail or bank.", strict=True) == ()
+
+
 def test_umlauts_as_they_are_spelled_without_them() -> None:
     name = "Jürgen Müller"
     wife = qa(f"Who is {name}'s wife?", f"{name}'s wife is Käthe Schröder.", "Käthe Schröder", "wife")
