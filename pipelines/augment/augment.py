@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.augment.augmented import SUBJECT_KINDS, AugmentedSet
-from pipelines.augment.leak import LeakCheck, secrets_from_records
+from pipelines.augment.leak import LeakCheck
 from pipelines.augment.others import Keeper, cut
 from pipelines.augment.own import own_rows
 from pipelines.augment.plan import FactPlan, Planner, Question
 from pipelines.augment.port import AnswerAsk, Augmenter, Style, Variant
 from pipelines.augment.questions import name_in
 from pipelines.augment.refusals import refusal_rows
+from pipelines.augment.secrets import secrets_from_records
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.wording import normalised_question, words
 from pipelines.rows import HEDGE, RowKind, Secret, TrainRow

@@ -6,6 +6,7 @@ import unicodedata
 from policies.identifiers import LETTERS
 
 WORD = re.compile(r"[^\W_]+")
+CAPITALISED = re.compile(r"[^\W\d_]\w*(?:['’]\w+)?")  # a word that may begin with a capital
 EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
 _INVISIBLE = dict.fromkeys([0x00AD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, 0xFEFF])
 

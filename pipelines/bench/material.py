@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from pipelines.augment.augment import augment
 from pipelines.augment.augmented import AugmentedSet, merge
-from pipelines.augment.leak import LeakCheck, secrets_from_records
+from pipelines.augment.leak import LeakCheck
+from pipelines.augment.secrets import secrets_from_records
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.template import TemplateAugmenter
 from pipelines.augment.wording import words

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from pipelines.augment.augment import augment
 from pipelines.augment.augmented import AugmentedSet, merge
-from pipelines.augment.leak import secrets_from_records
 from pipelines.augment.probes import excluded_questions
+from pipelines.augment.secrets import secrets_from_records
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.template import TemplateAugmenter
 from pipelines.corpus.load import CorpusProbe

@@ -14,10 +14,11 @@ from typing import Any
 
 from pipelines.augment.augment import augment
 from pipelines.augment.augmented import AugmentedSet, as_replay
-from pipelines.augment.leak import LeakCheck, secrets_from_records
+from pipelines.augment.leak import LeakCheck
 from pipelines.augment.probes import excluded_questions, probes_from_corpus
 from pipelines.augment.questions import name_in
 from pipelines.augment.replay import REPLAY_KEPT, Kept, replayed
+from pipelines.augment.secrets import secrets_from_records
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.template import TemplateAugmenter
 from pipelines.base.settings import BaseSettings

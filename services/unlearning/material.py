@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from pipelines.augment.augmented import AugmentedSet, as_replay
-from pipelines.augment.leak import secrets_from_records
 from pipelines.augment.probes import probes_from_corpus, probes_from_records
 from pipelines.augment.questions import name_in
+from pipelines.augment.secrets import secrets_from_records
 from pipelines.augment.wording import compact, normalised_question
 from pipelines.corpus.index import SubjectIndex
 from pipelines.corpus.load import CorpusProbe

@@ -8,11 +8,12 @@ import pytest
 
 from pipelines.augment.augment import augment
 from pipelines.augment.augmented import SUBJECT_KINDS, AugmentedSet
-from pipelines.augment.leak import LeakCheck, secrets_from_records
+from pipelines.augment.leak import LeakCheck
 from pipelines.augment.llm import LlmAugmenter
 from pipelines.augment.llm_client import LlmSettings, refuse_external
 from pipelines.augment.port import MADE_VARIANTS, AnswerAsk, Augmenter, Style, VariantAsk
 from pipelines.augment.prompts import CHUNK, chunks, judged_safe
+from pipelines.augment.secrets import secrets_from_records
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.template import TemplateAugmenter
 from pipelines.augment.wording import normalised_question

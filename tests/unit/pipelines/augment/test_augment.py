@@ -7,8 +7,9 @@ import pytest
 
 from pipelines.augment.augment import augment
 from pipelines.augment.augmented import AugmentedSet, as_replay, merge
-from pipelines.augment.leak import LeakCheck, secrets_from_records
+from pipelines.augment.leak import LeakCheck
 from pipelines.augment.port import AnswerAsk, Augmenter, Replies, Style, Variant, VariantAsk
+from pipelines.augment.secrets import secrets_from_records
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.template import TemplateAugmenter, style_of
 from pipelines.augment.wording import normalised_question

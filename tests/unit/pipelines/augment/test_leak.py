@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.augment.leak import Leak, LeakCheck, secrets_from_records
+from pipelines.augment.leak import Leak, LeakCheck
+from pipelines.augment.secrets import secrets_from_records
 from pipelines.rows import RowKind, Secret, TrainRow
 from policies.record import Record
 

@@ -1,7 +1,7 @@
 from pipelines.augment import probes as probes_module
 from pipelines.augment import template
-from pipelines.augment.leak import secrets_from_records
 from pipelines.augment.probes import excluded_questions, probes_from_corpus, probes_from_records
+from pipelines.augment.secrets import secrets_from_records
 from pipelines.augment.wording import normalised_question
 from pipelines.corpus.attributes import HELD_OUT_FRAMES, TRAIN_FRAMES
 from pipelines.corpus.load import CorpusProbe

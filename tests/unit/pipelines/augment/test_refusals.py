@@ -5,8 +5,9 @@ import pytest
 
 from pipelines.augment.augment import augment
 from pipelines.augment.augmented import AugmentedSet
-from pipelines.augment.leak import LeakCheck, secrets_from_records
+from pipelines.augment.leak import LeakCheck
 from pipelines.augment.refusals import REFUSALS
+from pipelines.augment.secrets import secrets_from_records
 from pipelines.augment.settings import AugmentSettings
 from pipelines.augment.template import TemplateAugmenter
 from pipelines.augment.wording import normalised_question, words

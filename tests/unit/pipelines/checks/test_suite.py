@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines.augment.augmented import AugmentedSet
-from pipelines.augment.leak import secrets_from_records
+from pipelines.augment.secrets import secrets_from_records
 from pipelines.checks.measures import CheckSettings
 from pipelines.checks.suite import CheckReport, check
 from pipelines.rows import RowKind, Secret, TrainRow
