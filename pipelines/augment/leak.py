@@ -372,9 +372,9 @@ def _by_chance(
     pattern: _Pattern, tokens: Sequence[str], first: int | None, end: int, starts: Mapping[int, int]
 ) -> bool:
     """Whether a short value comes about where function words meet: "Isa" in "is a", "Andrea" in "and really"."""
-    if first is None or not pattern.whole_start or tokens[first] in (pattern.letters, pattern.first):
+    if first is None or not pattern.whole_start:
         return False
-    if tokens[first] not in STOPWORDS:
+    if tokens[first] not in STOPWORDS or tokens[first] in (pattern.letters, pattern.first):
         return False
     last = starts.get(end, len(tokens))
     return any(len(token) > 1 for token in tokens[first:last])  # "I s a" is no chance
